@@ -1,0 +1,59 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+// Kernels are trusted code behind validated boundaries: no checks, one module at a time.
+// -wmo keeps debug builds fast; -num-threads 1 is what the debug build needs with -wmo;
+// -fno-math-errno makes squareRoot() an instruction.
+let kernelFlags = ["-Ounchecked", "-wmo", "-num-threads", "1", "-Xcc", "-fno-math-errno"]
+
+func kernels(_ name: String, march: String? = nil) -> Target {
+    .target(
+        name: name,
+        dependencies: ["KernelTable"],
+        swiftSettings: [.unsafeFlags(kernelFlags + (march.map { ["-Xcc", "-march=\($0)"] } ?? []))])
+}
+
+#if arch(x86_64)
+let kernelTargets = [
+    kernels("LossKernels"),
+    kernels("LossKernelsAVX2", march: "x86-64-v3"),
+    kernels("LossKernelsAVX512", march: "x86-64-v4"),
+]
+#else
+let kernelTargets = [kernels("LossKernels")]
+#endif
+
+let package = Package(
+    name: "segloss",
+    products: [
+        .library(name: "segloss", type: .dynamic, targets: ["LossCAPI"]),
+        .library(name: "LossCore", targets: ["LossCore"]),
+    ],
+    targets: [
+        // The C interface: LossCAPI implements what include/losses.h declares.
+        .systemLibrary(name: "CLosses", path: "include"),
+        .target(
+            name: "LossCAPI",
+            dependencies: ["CLosses", "LossCore"],
+            exclude: ["exports.map"],
+            linkerSettings: [
+                .unsafeFlags([
+                    "-static-stdlib",
+                    "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/LossCAPI/exports.map",
+                    "-Xlinker", "-soname=libsegloss.so.0",
+                    "-Xlinker", "-z", "-Xlinker", "nodelete",
+                ])
+            ]),
+
+        // The losses.
+        .target(
+            name: "LossCore",
+            dependencies: ["CSystem", "KernelTable"] + kernelTargets.map { .byName(name: $0.name) }),
+
+        // The inner loops, once per instruction set, and what they share.
+        .target(name: "KernelTable"),
+        .target(name: "CSystem"),
+
+        .testTarget(name: "LossCoreTests", dependencies: ["LossCore"]),
+    ] + kernelTargets
+)

@@ -1,0 +1,1 @@
+/* CSystem is header only; SwiftPM wants a source file in a C target. */

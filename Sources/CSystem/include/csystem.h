@@ -1,0 +1,70 @@
+/* What Swift cannot ask the system for by itself: processor level, affinity, threads, atomics.
+   Header only, so that the package holds no C to compile. */
+#ifndef CSYSTEM_H
+#define CSYSTEM_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* 0 = baseline, 1 = AVX2 (x86-64-v3), 2 = AVX-512 (x86-64-v4). */
+static inline int csystem_cpu_level(void) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("x86-64-v4")) return 2;
+  if (__builtin_cpu_supports("x86-64-v3")) return 1;
+#endif
+  return 0;
+}
+
+/* Processors that this process may run on (glibc's Swift module hides sched_getaffinity). */
+static inline int csystem_cpu_count(void) {
+  cpu_set_t *set;
+  int count = 1, size;
+  for (size = 1024; size <= 1 << 20; size *= 2) { /* machines with more than 1024 processors */
+    set = CPU_ALLOC(size);
+    if (!set) break;
+    if (sched_getaffinity(0, CPU_ALLOC_SIZE(size), set) == 0) {
+      count = CPU_COUNT_S(CPU_ALLOC_SIZE(size), set);
+      CPU_FREE(set);
+      break;
+    }
+    CPU_FREE(set);
+  }
+  return count < 1 ? 1 : count;
+}
+
+static inline int64_t csystem_add(int64_t *value, int64_t delta) { /* the value before */
+  return __atomic_fetch_add(value, delta, __ATOMIC_ACQ_REL);
+}
+static inline int64_t csystem_load(const int64_t *value) { return __atomic_load_n(value, __ATOMIC_ACQUIRE); }
+static inline void csystem_store(int64_t *value, int64_t x) { __atomic_store_n(value, x, __ATOMIC_RELEASE); }
+static inline void *csystem_load_pointer(void *const *value) { return __atomic_load_n(value, __ATOMIC_ACQUIRE); }
+static inline void csystem_store_pointer(void **value, void *x) { __atomic_store_n(value, x, __ATOMIC_RELEASE); }
+
+static inline void csystem_pause(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
+/* A joinable thread that takes no signal: the host's handlers run on the host's threads. */
+static inline int csystem_thread_create(pthread_t *thread, void *(*body)(void *), void *argument) {
+  sigset_t all, before;
+  int status;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  status = pthread_create(thread, NULL, body, argument);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  return status;
+}
+
+#endif

@@ -1,0 +1,100 @@
+/* The contract between the losses and the inner loops: what every instruction set provides.
+
+   A kernel works on one block of at most KERNEL_BLOCK elements that lie side by side, in one compute type.
+   The count `n` is a multiple of KERNEL_LANES: callers pad the last block with zeros. Pointers need no alignment.
+   Kernels that sum add to KERNEL_SUM_LANES float64 lanes for each sum, one after the other, in an order that
+   depends on the elements' positions alone, so that results have the same bits at every level. */
+#ifndef KERNEL_TABLE_H
+#define KERNEL_TABLE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+  KERNEL_BLOCK = 1024,         /* elements: 4 KB of float32, so that a handful of operands stays in the L1 cache */
+  KERNEL_LANES = 32,           /* element i of a block adds to partial sum i mod 32 */
+  KERNEL_SUM_LANES = 16,       /* float64 lanes that blocks add to */
+  KERNEL_SELECTION_BINS = 65536 /* one selection round: 16 bits of the order key */
+};
+
+#pragma clang assume_nonnull begin
+
+/* The kernels of one compute type, float32 or float64. */
+typedef struct {
+  /* Overlap of p with g under the mask m: sum p*g*m, sum p*(1-g)*m, sum (1-p)*g*m. */
+  void (*overlap)(const void *p, const void *g, const void *m, long n, double *sums);
+  /* out = m*(a*g + b) */
+  void (*masked_affine)(const void *g, const void *m, double a, double b, void *out, long n);
+  /* Absolute difference under a mask: sum |t-u|*m, sum m; and out = c*m*sgn(t-u). */
+  void (*difference)(const void *t, const void *u, const void *m, long n, double *sums);
+  void (*difference_gradient)(const void *t, const void *u, const void *m, double c, void *out, long n);
+
+  /* Weights of positives and negatives: g*m and (1-g)*m, or both truncated to what a byte holds. */
+  void (*balance_weights)(const void *g, const void *m, void *positive, void *negative, long n);
+  void (*balance_weights_u8)(const void *g, const void *m, void *positive, void *negative, long n);
+  /* sum a, sum b; sum a*b */
+  void (*sum2)(const void *a, const void *b, long n, double *sums);
+  void (*dot)(const void *a, const void *b, long n, double *sums);
+  /* out = a*b + 0 (the 0 turns -0 into +0); out = c*a; out += c*a; out = a + b*c; out = m != 0 ? a : 0 */
+  void (*product)(const void *a, const void *b, void *out, long n);
+  void (*scale)(const void *a, double c, void *out, long n);
+  void (*add_scaled)(const void *a, double c, void *out, long n);
+  void (*add_product)(const void *a, const void *b, const void *c, void *out, long n);
+  void (*keep)(const void *a, const void *m, void *out, long n);
+
+  /* Binary cross-entropy of each element from probabilities (with log(1-p), or with log1p(-p)) or from logits,
+     and its derivative by p or x. */
+  void (*bce_log)(const void *p, const void *g, void *out, long n);
+  void (*bce_log1p)(const void *p, const void *g, void *out, long n);
+  void (*bce_logits)(const void *x, const void *g, void *out, long n);
+  void (*bce_gradient)(const void *p, const void *g, void *out, long n);
+  void (*bce_logits_gradient)(const void *x, const void *g, void *out, long n);
+
+  /* out = k*(a-b); out = sigmoid(u); out = c*h*sigmoid(u)*(1-sigmoid(u)) */
+  void (*scaled_difference)(const void *a, const void *b, double k, void *out, long n);
+  void (*sigmoid)(const void *u, void *out, long n);
+  void (*sigmoid_gradient)(const void *u, const void *h, double c, void *out, long n);
+
+  /* Whether every element is 0 or 1; lies in [0, 1]; is finite. */
+  bool (*is_binary)(const void *a, long n);
+  bool (*is_probability)(const void *a, long n);
+  bool (*is_finite)(const void *a, long n);
+
+  /* Selection of the largest, by order keys of `key_bits` bits: unsigned integers that sort as the values do,
+     -0 with +0, NaN above everything. Round r counts the r-th 16 bits from the top among elements whose bits above
+     these are `prefix`; `count` is the true number of elements. */
+  int key_bits;
+  void (*histogram)(const void *v, long count, int round, uint64_t prefix, uint32_t *counts);
+  double (*value_of_key)(uint64_t key);
+  /* sum of the elements whose key, less its last 16 bits, is greater than `prefix` */
+  void (*sum_above)(const void *v, uint64_t prefix, long n, double *sums);
+  /* how many of the first `count` equal the threshold */
+  long (*count_equal)(const void *v, double threshold, long count);
+  /* out = w where v > threshold, or v = threshold at a position <= last; else 0 (in the order of the keys) */
+  void (*selected)(const void *v, const void *w, double threshold, long last, void *out, long n);
+
+  /* Hard negatives of whole images (PSENet). out = p in the pool (g <= 1/2, and m > 1/2 if clean), else -inf;
+     sums: positives (g > 1/2 and m > 1/2) and the pool, of the first `count`. */
+  void (*ohem_pool)(const void *p, const void *g, const void *m, bool clean, void *out, long count, double *sums);
+  /* out = 1 where (p >= threshold or g > 1/2) and m > 1/2, else 0 */
+  void (*ohem_mask)(const void *p, const void *g, const void *m, double threshold, void *out, long n);
+} Kernels;
+
+/* Reading and writing element types: `stride` in elements, `n` any count. */
+typedef struct {
+  void (*widen)(const void *from, long stride, void *to, long n);
+  void (*_Nullable narrow)(const void *from, void *to, long stride, long n);
+} Conversion;
+
+/* Conversions between a stored type and one compute type; narrow only to the types that predictions have. */
+typedef struct {
+  Conversion f32, f64, f16, bf16, u8, i32, i64;
+} Conversions;
+
+typedef struct {
+  Kernels f32, f64;
+  Conversions to_f32, to_f64;
+} KernelTable;
+
+#pragma clang assume_nonnull end
+#endif

@@ -1,0 +1,1 @@
+/* KernelTable is header only; SwiftPM wants a source file in a C target. */

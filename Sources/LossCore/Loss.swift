@@ -1,0 +1,122 @@
+/// A loss with its arguments: statistics → a few scalars → gradient.
+///
+/// A conforming type says which operands a sweep reads, how a block adds to the sums, what the sums mean and how a
+/// block's gradient follows from that. The two phases, the one-call form and the checks of the outputs are here,
+/// once for every loss.
+public protocol Loss {
+    /// Value, parts, and whatever the gradient needs of the sums.
+    associatedtype Parts
+
+    /// Differentiable inputs, in the order of the gradients.
+    var predictions: [Tensor] { get }
+    /// The rest: nothing that a gradient may overlap.
+    var constants: [Tensor] { get }
+    /// Entries of the statistics array. The first `sums` add up over batches.
+    var statisticsCount: Int { get }
+
+    /// Internal: operands, sums, scratch.
+    var plan: Plan { get }
+    func accumulate(_ b: Block)
+    /// Appends what is not a sum (selections) to the sums of the whole batch.
+    func select(_ statistics: inout [Double], _ histograms: [UInt32]) throws(LossError)
+    func parts(_ statistics: [Double]) throws(LossError) -> Parts
+    /// Writes the block's gradients to outputs 0, 1, …, each after the last read of its own prediction.
+    func gradient(_ b: Block, _ parts: Parts, times factor: Double)
+}
+
+/// The sweep of a loss, which only the core can read.
+public struct Plan {
+    var sweep: Sweep
+}
+
+extension Loss {
+    public func select(_ statistics: inout [Double], _ histograms: [UInt32]) throws(LossError) {}
+
+    /// The first phase: an array that depends on the inputs alone.
+    public func statistics() throws(LossError) -> [Double] {
+        var sweep = plan.sweep
+        sweep.checksValues = true
+        let result = try sweep.run { accumulate($0) }
+        var statistics = [Double](repeating: 0, count: sweep.sums)
+        for group in 0..<sweep.groups {
+            for i in 0..<sweep.sums { statistics[i] += result.sums[group * sweep.sums + i] }
+        }
+        try select(&statistics, result.histograms)
+        return statistics
+    }
+
+    /// The second phase: value, parts, and the gradients that are wanted, times an upstream factor.
+    public func finish(
+        _ statistics: [Double], gradOutput: Double, gradients: [Tensor?]
+    ) throws(LossError) -> Parts {
+        guard statistics.count == statisticsCount else {
+            throw LossError(
+                .statistics, "statistics: expected \(statisticsCount) entries, got \(statistics.count)")
+        }
+        try check(gradients)
+        return try finishChecked(statistics, gradOutput, gradients)
+    }
+
+    /// Both phases.
+    public func callAsFunction(gradOutput: Double, gradients: [Tensor?]) throws(LossError) -> Parts {
+        try check(gradients)
+        return try finishChecked(try statistics(), gradOutput, gradients)
+    }
+
+    private func finishChecked(
+        _ statistics: [Double], _ gradOutput: Double, _ gradients: [Tensor?]
+    ) throws(LossError) -> Parts {
+        let parts = try parts(statistics)
+        if gradients.contains(where: { $0 != nil }) {
+            var sweep = plan.sweep
+            sweep.sums = 0
+            sweep.histograms = 0
+            sweep.outputs = gradients
+            try sweep.run { gradient($0, parts, times: gradOutput) }
+        }
+        return parts
+    }
+
+    private func check(_ gradients: [Tensor?]) throws(LossError) {
+        for (i, gradient) in gradients.enumerated() {
+            guard let gradient else { continue }
+            guard i < predictions.count else {
+                throw LossError(.unsupported, "\(gradient.name): its prediction is not given")
+            }
+            try gradient.requireOutput(like: predictions[i])
+            for (j, input) in (predictions + constants).enumerated() where i != j || !gradient.isSameView(as: input) {
+                try gradient.requireNoOverlap(with: input)
+            }
+            for other in gradients[..<i] {
+                if let other { try gradient.requireNoOverlap(with: other) }
+            }
+        }
+    }
+}
+
+extension Tensor {
+    func requireOutput(like prediction: Tensor) throws(LossError) {
+        try requireShape(of: prediction)
+        try requireType(of: prediction)
+        guard !overlapsItself else {
+            throw LossError(
+                .overlap, "\(name): strides \(strides.text) put several elements in one place, it cannot be written")
+        }
+    }
+
+    /// An output map, whose inputs it leaves alone.
+    func requireMap(like prediction: Tensor, apartFrom inputs: [Tensor]) throws(LossError) {
+        try requireOutput(like: prediction)
+        for input in inputs { try requireNoOverlap(with: input) }
+    }
+
+    func requireNoOverlap(with other: Tensor) throws(LossError) {
+        guard !overlaps(other) else {
+            throw LossError(.overlap, "\(name): shares memory with \(other.name)")
+        }
+    }
+}
+
+public func requireFinite(_ name: StaticString, _ value: Double) throws(LossError) {
+    guard value.isFinite else { throw LossError(.option, "\(name): expected a finite number, got \(value)") }
+}

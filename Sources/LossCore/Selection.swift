@@ -1,0 +1,131 @@
+import KernelTable
+
+/// The K largest of a set of values, found without sorting and without storing them.
+///
+/// Values map to order keys of 32 or 64 bits. Each round counts 16 bits of the keys that agree with what is known
+/// of the K-th one, and so finds the next 16 bits of it. The last round also adds up what lies above its bins, and
+/// the bins themselves hold whole values: count × value. Ties at the K-th value go to the lowest index.
+struct Selection {
+    /// Σ of the selected values.
+    var sum: Double
+    /// Selected are the values above this one, and those equal to it at logical indices up to `last`.
+    var threshold: Double
+    var last: Double
+
+    /// Nothing: only NaN is not below NaN in the order of keys, and no index is ≤ −1.
+    static let none = Selection(sum: 0, threshold: .nan, last: -1)
+
+    /// As statistics hold it.
+    var entries: [Double] { [sum, threshold, last] }
+
+    /// Position of `last` in a block, for the kernel `selected`.
+    func last(in block: Block) -> Int {
+        Int(max(-1, min(last - Double(block.start), Double(block.count))))
+    }
+}
+
+extension Sweep {
+    /// The `k` largest of the values that `value` gives for a block, over the chunks of `within` (default: all).
+    ///
+    /// `counted` may hold the first round's histogram, counted in an earlier pass.
+    func selectLargest(
+        _ k: Int, within: Range<Int>? = nil, counted: [UInt32]? = nil, _ value: (Block) -> UnsafeRawPointer
+    ) throws(LossError) -> Selection {
+        let count = within == nil ? groups * groupSize : groupSize
+        guard count <= Int(UInt32.max) else {
+            throw LossError(.unsupported, "selection among \(count) elements: at most \(UInt32.max) are supported")
+        }
+        guard k > 0 else { return .none }
+
+        var sweep = self
+        sweep.histograms = 1
+        sweep.checksValues = false
+        let rounds = Int(kernels.key_bits) / 16
+        var prefix: UInt64 = 0
+        var remaining = min(k, count)
+        var selection = Selection.none
+        for round in 0..<rounds {
+            let isLast = round == rounds - 1
+            sweep.sums = isLast ? 1 : 0
+            let above = prefix
+            let bins: [UInt32]
+            if round == 0, let counted {
+                bins = counted
+            } else {
+                let result = try sweep.run(within: within) { b in
+                    let v = value(b)
+                    b.kernels.histogram(v, b.count, Int32(round), above, b.histogram(0).unsafelyUnwrapped)
+                    if isLast { b.kernels.sum_above(v, above, b.padded, b.sums(0)) }
+                }
+                bins = result.histograms
+                if isLast { selection.sum = result.sums[0] }
+            }
+            var bin = bins.count - 1
+            while Int(bins[bin]) < remaining {
+                if isLast, bins[bin] > 0 {
+                    selection.sum += Double(bins[bin]) * kernels.value_of_key(prefix << 16 | UInt64(bin))
+                }
+                remaining -= Int(bins[bin])
+                bin -= 1
+            }
+            prefix = prefix << 16 | UInt64(bin)
+            if isLast {
+                selection.threshold = kernels.value_of_key(prefix)
+                selection.sum += Double(remaining) * selection.threshold
+                let areAllTaken = Int(bins[bin]) == remaining
+                selection.last = areAllTaken
+                    ? .infinity
+                    : Double(try index(ofTie: remaining, equalTo: selection.threshold, within: within, value))
+            }
+        }
+        return selection
+    }
+
+    /// Logical index of the n-th element (from 1) that equals `threshold`.
+    private func index(
+        ofTie n: Int, equalTo threshold: Double, within: Range<Int>?, _ value: (Block) -> UnsafeRawPointer
+    ) throws(LossError) -> Int {
+        var sweep = self
+        sweep.checksValues = false
+        sweep.histograms = 0
+        sweep.sums = 1
+        let ties = try sweep.run(within: within) { b in
+            b.add(Double(b.kernels.count_equal(value(b), threshold, b.count)), to: 0)
+        }.chunkSums
+        var chunk = 0
+        var remaining = n
+        while Int(ties[chunk]) < remaining {
+            remaining -= Int(ties[chunk])
+            chunk += 1
+        }
+        let place = (within?.lowerBound ?? 0) + chunk
+        sweep.sums = 0
+        var found = -1
+        withUnsafeMutablePointer(to: &found) { found in
+            withUnsafeMutablePointer(to: &remaining) { remaining in
+                // One chunk, hence one thread, in order.
+                _ = try? sweep.run(within: place..<place + 1) { b in
+                    guard found.pointee < 0 else { return }
+                    let v = value(b)
+                    let here = b.kernels.count_equal(v, threshold, b.count)
+                    if here < remaining.pointee {
+                        remaining.pointee -= here
+                        return
+                    }
+                    // The shortest beginning of the block that holds as many ties as are wanted.
+                    var low = 1, high = b.count
+                    while low < high {
+                        let middle = (low + high) / 2
+                        if b.kernels.count_equal(v, threshold, middle) >= remaining.pointee {
+                            high = middle
+                        } else {
+                            low = middle + 1
+                        }
+                    }
+                    found.pointee = b.start + low - 1
+                }
+            }
+        }
+        return found
+    }
+}

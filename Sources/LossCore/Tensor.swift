@@ -1,0 +1,213 @@
+/// Up to six extents or strides, without an allocation.
+public struct Extents: Equatable, Sendable {
+    public private(set) var rank = 0
+    private var values = SIMD8<Int>(repeating: 0)
+
+    public init() {}
+
+    public init(_ values: [Int]) {
+        for value in values { append(value) }
+    }
+
+    public mutating func append(_ value: Int) {
+        values[rank] = value
+        rank += 1
+    }
+
+    public subscript(i: Int) -> Int {
+        get { values[i] }
+        set { values[i] = newValue }
+    }
+
+    /// As a sentence has it: (8, 3, 640, 640).
+    var text: String {
+        var text = "("
+        for i in 0..<rank {
+            text += i == 0 ? "" : ", "
+            text += "\(values[i])"
+        }
+        return text + (rank == 1 ? ",)" : ")")
+    }
+}
+
+public enum ElementType: Sendable {
+    case f32, f64, f16, bf16, u8, i32, i64
+
+    public var bytes: Int {
+        switch self {
+        case .u8: 1
+        case .f16, .bf16: 2
+        case .f32, .i32: 4
+        case .f64, .i64: 8
+        }
+    }
+
+    /// Whether predictions may have it (and gradients are then written in it).
+    var isFloating: Bool {
+        switch self {
+        case .f32, .f64, .f16, .bf16: true
+        case .u8, .i32, .i64: false
+        }
+    }
+
+    var text: String {
+        switch self {
+        case .f32: "float32"
+        case .f64: "float64"
+        case .f16: "float16"
+        case .bf16: "bfloat16"
+        case .u8: "uint8"
+        case .i32: "int32"
+        case .i64: "int64"
+        }
+    }
+}
+
+/// A view of somebody else's memory, validated: indexing it inside its shape stays inside 63 bits of offset.
+public struct Tensor: Sendable {
+    public static let maximumRank = 6
+
+    /// The argument that it came as, for sentences.
+    public let name: StaticString
+    public let type: ElementType
+    public private(set) var shape: Extents
+    /// In elements.
+    public private(set) var strides: Extents
+    /// The number of elements.
+    public let count: Int
+    nonisolated(unsafe) let data: UnsafeMutableRawPointer
+
+    /// Strides of nil mean dense row-major.
+    public init(
+        _ name: StaticString, data: UnsafeMutableRawPointer?, type: ElementType, shape: Extents, strides: Extents?
+    ) throws(LossError) {
+        var count = 1
+        var isEmpty = false
+        for i in 0..<shape.rank {
+            guard shape[i] >= 0 else {
+                throw LossError(.shape, "\(name): expected extents of at least 0, got shape \(shape.text)")
+            }
+            isEmpty = isEmpty || shape[i] == 0
+            let (product, overflow) = count.multipliedReportingOverflow(by: max(shape[i], 1))
+            guard !overflow, product <= Int.max / 16 else {
+                throw LossError(.shape, "\(name): shape \(shape.text) has more elements than memory can hold")
+            }
+            count = product
+        }
+        if isEmpty { count = 0 }
+
+        var actual = Extents()
+        if let strides {
+            var reach = 0
+            for i in 0..<shape.rank {
+                let (span, overflow) = strides[i].multipliedReportingOverflow(by: max(shape[i] - 1, 0))
+                let (total, overflow2) = reach.addingReportingOverflow(span == .min ? .max : abs(span))
+                guard !overflow, !overflow2, total <= Int.max / 16 else {
+                    throw LossError(.layout, "\(name): strides \(strides.text) reach outside the address space")
+                }
+                reach = total
+                actual.append(strides[i])
+            }
+        } else {
+            actual = shape
+            var stride = 1
+            for i in (0..<shape.rank).reversed() {
+                actual[i] = stride
+                stride *= max(shape[i], 1)
+            }
+        }
+        guard let data = data ?? (count == 0 ? UnsafeMutableRawPointer(bitPattern: 64) : nil) else {
+            throw LossError(.nullPointer, "\(name): data is NULL, but shape \(shape.text) has elements")
+        }
+        self.name = name
+        self.type = type
+        self.shape = shape
+        self.strides = actual
+        self.count = count
+        self.data = data
+    }
+
+    /// N×1×H×W as N×H×W: prediction heads keep a channel that label makers leave out.
+    public func droppingUnitChannel() -> Tensor {
+        guard shape.rank == 4, shape[1] == 1 else { return self }
+        var copy = self
+        copy.shape = Extents([shape[0], shape[2], shape[3]])
+        copy.strides = Extents([strides[0], strides[2], strides[3]])
+        return copy
+    }
+
+    /// Where logical element `index` is, in elements.
+    func offset(of index: Int) -> Int {
+        var rest = index
+        var offset = 0
+        for i in (0..<shape.rank).reversed() where shape[i] > 0 {
+            offset += (rest % shape[i]) * strides[i]
+            rest /= shape[i]
+        }
+        return offset
+    }
+
+    /// The subscripts of logical element `index`, as a sentence has them.
+    func subscripts(of index: Int) -> String {
+        var rest = index
+        var subscripts = shape
+        for i in (0..<shape.rank).reversed() {
+            subscripts[i] = rest % shape[i]
+            rest /= shape[i]
+        }
+        return subscripts.text
+    }
+}
+
+// What losses ask of their arguments.
+extension Tensor {
+    func requireFloating() throws(LossError) {
+        guard type.isFloating else {
+            throw LossError(
+                .elementType, "\(name): expected element type float32, float64, float16 or bfloat16, got \(type.text)")
+        }
+    }
+
+    func requireType(of other: Tensor) throws(LossError) {
+        guard type == other.type else {
+            throw LossError(
+                .elementType, "\(name): expected element type \(other.type.text) like \(other.name), got \(type.text)")
+        }
+    }
+
+    func requireShape(of other: Tensor) throws(LossError) {
+        guard shape == other.shape else {
+            throw LossError(
+                .shape, "\(name): expected shape \(other.shape.text) like \(other.name), got \(shape.text)")
+        }
+    }
+
+    func requireRank(_ rank: Int, _ meaning: StaticString) throws(LossError) {
+        guard shape.rank == rank else {
+            throw LossError(.rank, "\(name): expected rank \(rank), \(meaning), got shape \(shape.text)")
+        }
+    }
+}
+
+/// A tensor's dimensions with unit ones dropped and neighbours merged, in logical order: what a walk needs.
+struct Layout {
+    private(set) var shape = Extents()
+    private(set) var strides = Extents()
+
+    init(_ tensor: Tensor) {
+        for i in 0..<tensor.shape.rank where tensor.shape[i] != 1 {
+            let last = shape.rank - 1
+            if last >= 0, strides[last] == tensor.strides[i] * tensor.shape[i] {
+                shape[last] *= tensor.shape[i]
+                strides[last] = tensor.strides[i]
+            } else {
+                shape.append(tensor.shape[i])
+                strides.append(tensor.strides[i])
+            }
+        }
+        if shape.rank == 0 {
+            shape.append(1)
+            strides.append(1)
+        }
+    }
+}

@@ -1,0 +1,108 @@
+import KernelTable
+
+// Weights of positives and negatives, products and sums of whole blocks, hard-example masks.
+
+@inline(__always)
+func balanceWeights<V: Vector>(_: V.Type, _ g: In, _ m: In, _ positive: Out, _ negative: Out, _ n: Int) {
+    map(positive, n) { i in V.load(g, i) * V.load(m, i) }
+    map(negative, n) { i in (V(1) - V.load(g, i)) * V.load(m, i) }
+}
+
+/// What a float becomes as a byte: truncated towards zero, held to 0…255; NaN is 0.
+@inline(__always)
+func truncatedToByte<V: Vector>(_ x: V) -> V {
+    let number = x.keep(V.equal(x, x))
+    return V.max(V(0), V.min(V(255), number.truncated()))
+}
+
+@inline(__always)
+func balanceWeightsU8<V: Vector>(_: V.Type, _ g: In, _ m: In, _ positive: Out, _ negative: Out, _ n: Int) {
+    map(positive, n) { i in truncatedToByte(V.load(g, i) * V.load(m, i)) }
+    map(negative, n) { i in truncatedToByte((V(1) - V.load(g, i)) * V.load(m, i)) }
+}
+
+@inline(__always)
+func sum2<V: Vector>(_: V.Type, _ a: In, _ b: In, _ n: Int, _ sums: Sums) {
+    sum(n, sums) { i in (V.load(a, i), V.load(b, i)) }
+}
+
+@inline(__always)
+func dot<V: Vector>(_: V.Type, _ a: In, _ b: In, _ n: Int, _ sums: Sums) {
+    sum(n, sums) { i in V.load(a, i) * V.load(b, i) }
+}
+
+@inline(__always)
+func product<V: Vector>(_: V.Type, _ a: In, _ b: In, _ out: Out, _ n: Int) {
+    map(out, n) { i in V.load(a, i) * V.load(b, i) + V(0) }
+}
+
+@inline(__always)
+func scale<V: Vector>(_: V.Type, _ a: In, _ c: Double, _ out: Out, _ n: Int) {
+    let c = V(c)
+    map(out, n) { i in c * V.load(a, i) }
+}
+
+@inline(__always)
+func addScaled<V: Vector>(_: V.Type, _ a: In, _ c: Double, _ out: Out, _ n: Int) {
+    let c = V(c)
+    map(out, n) { i in V.load(In(out), i) + c * V.load(a, i) }
+}
+
+@inline(__always)
+func addProduct<V: Vector>(_: V.Type, _ a: In, _ b: In, _ c: In, _ out: Out, _ n: Int) {
+    map(out, n) { i in V.load(a, i) + V.load(b, i) * V.load(c, i) }
+}
+
+@inline(__always)
+func keep<V: Vector>(_: V.Type, _ a: In, _ m: In, _ out: Out, _ n: Int) {
+    map(out, n) { i in V.load(a, i).keep(V.not(V.equal(V.load(m, i), V(0)))) }
+}
+
+@inline(__always)
+func isBinary<V: Vector>(_: V.Type, _ a: In, _ n: Int) -> Bool {
+    none(V.self, n) { i in
+        let a = V.load(a, i)
+        return V.not(V.or(V.equal(a, V(0)), V.equal(a, V(1))))
+    }
+}
+
+@inline(__always)
+func isProbability<V: Vector>(_: V.Type, _ a: In, _ n: Int) -> Bool {
+    none(V.self, n) { i in
+        // Clamping changes it, or it is NaN.
+        let a = V.load(a, i)
+        return V.not(V.equal(V.max(V(0), V.min(V(1), a)), a))
+    }
+}
+
+@inline(__always)
+func isFinite<V: Vector>(_: V.Type, _ a: In, _ n: Int) -> Bool {
+    none(V.self, n) { i in V.not(V.less(V.load(a, i).magnitude, V(Double.infinity))) }
+}
+
+@inline(__always)
+func ohemPool<V: Vector>(
+    _: V.Type, _ p: In, _ g: In, _ m: In, _ clean: Bool, _ out: Out, _ count: Int, _ sums: Sums
+) {
+    let half = V(0.5), one = V(1)
+    sum((count &+ 31) & ~31, sums) { i in
+        let g = V.load(g, i), m = V.load(m, i)
+        let inside = V.less(V(Double(i)) + V.positions, V(Double(count)))
+        let text = V.less(half, g)
+        let notText = V.or(V.less(g, half), V.equal(g, half))
+        let allowed = clean ? V.less(half, m) : inside
+        let pool = V.and(V.and(notText, allowed), inside)
+        V.select(pool, V.load(p, i), V(-Double.infinity)).store(out, i)
+        return (one.keep(V.and(text, V.less(half, m))), one.keep(pool))
+    }
+}
+
+@inline(__always)
+func ohemMask<V: Vector>(_: V.Type, _ p: In, _ g: In, _ m: In, _ threshold: Double, _ out: Out, _ n: Int) {
+    let half = V(0.5), threshold = V(threshold)
+    map(out, n) { i in
+        let p = V.load(p, i)
+        let hard = V.or(V.less(threshold, p), V.equal(p, threshold))
+        return V(1).keep(V.and(V.or(hard, V.less(half, V.load(g, i))), V.less(half, V.load(m, i))))
+    }
+}

@@ -1,0 +1,70 @@
+/// Elementary functions on vectors: range reduction and a short series each, so that one text serves
+/// float32 and float64, and every instruction set computes the same bits.
+extension Vector {
+    /// Natural logarithm. Error < 1 ulp. log 0 = −∞, of a negative number NaN, log ∞ = ∞.
+    ///
+    /// x = m·2^e, f = m − 1, s = f/(2+f): log m = 2·atanh s = f − s·(f − R), R = Σ 2/(2k+1)·s^2k.
+    /// Keeping f in front, exact, leaves the rounding of s only in the small correction.
+    @inline(__always) func log() -> Self {
+        let (m, e) = parts
+        let f = m - Self(1)
+        let s = f / (Self(2) + f)
+        let z = s * s
+        var series = Self(2 / Double(2 * Self.logTerms + 1))
+        var k = Self.logTerms - 1
+        while k > 0 {
+            series = Self(2 / Double(2 * k + 1)).fma(series, z)
+            k -= 1
+        }
+        let correction = (e * Self(Self.ln2.low)) - s * (f - series * z)
+        let result = e * Self(Self.ln2.high) + (f + correction)
+        // Outside (0, ∞): −∞ at 0, NaN below, x itself above (∞ or NaN).
+        let special = Self.select(
+            Self.equal(self, Self(0)), Self(-Double.infinity),
+            Self.select(Self.less(self, Self(0)), Self(Double.nan), self))
+        let ordinary = Self.and(Self.less(Self(0), self), Self.less(self, Self(Double.infinity)))
+        return Self.select(ordinary, result, special)
+    }
+
+    /// log(1 + d) for −1 ≤ d ≤ 1. Error < 2 ulp.
+    ///
+    /// With u = 1 + d rounded, the rounding d − (u − 1) comes back to first order as a quotient by u;
+    /// 1/u = 1 − d + d² … is enough, since what it multiplies is half an ulp of 1.
+    @inline(__always) static func log1p(_ d: Self) -> Self {
+        let u = Self(1) + d
+        let lost = d - (u - Self(1))
+        return u.log() + lost * (Self(1) - d * (Self(1) - d))
+    }
+
+    /// e^x. Error < 1 ulp (2 where the result is subnormal). Overflows to ∞, underflows to 0.
+    ///
+    /// x = n·ln 2 + r, |r| ≤ ½ ln 2: e^x = 2^n·Σ r^k/k!.
+    @inline(__always) func exp() -> Self {
+        let x = Self.max(Self(-Self.expLimit), Self.min(Self(Self.expLimit), self))
+        let n = (x * Self(1.4426950408889634)).rounded()
+        let r = x.fma(n, Self(-Self.ln2.high)).fma(n, Self(-Self.ln2.low))
+        var factorial = 1.0
+        var k = 1
+        while k <= Self.expTerms {
+            factorial *= Double(k)
+            k += 1
+        }
+        var series = Self(1 / factorial)
+        k = Self.expTerms
+        while k > 0 {
+            factorial /= Double(k)
+            series = Self(1 / factorial).fma(series, r)
+            k -= 1
+        }
+        return series.scaled(byPowerOfTwo: n)
+    }
+
+    /// σ(x) and 1 − σ(x), each with all its digits: e/(1+e) and 1/(1+e) with e = e^−|x|. Error < 2 ulp.
+    @inline(__always) func sigmoid() -> (value: Self, complement: Self) {
+        let e = (-magnitude).exp()
+        let large = Self(1) / (Self(1) + e)
+        let small = e * large
+        let negative = Self.less(self, Self(0))
+        return (Self.select(negative, small, large), Self.select(negative, large, small))
+    }
+}

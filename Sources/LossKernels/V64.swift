@@ -1,0 +1,92 @@
+/// Sixteen lanes of float64.
+struct V64: Vector {
+    var lanes: SIMD16<Double>
+    typealias Bits = SIMD16<Int64>
+
+    @inline(__always) static var bytes: Int { 8 }
+    @inline(__always) init(lanes: SIMD16<Double>) { self.lanes = lanes }
+    @inline(__always) static var positions: Self {
+        Self(lanes: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15])
+    }
+    @inline(__always) static func load(_ from: UnsafeRawPointer, _ index: Int) -> Self {
+        Self(lanes: from.loadUnaligned(fromByteOffset: index &* 8, as: SIMD16<Double>.self))
+    }
+    @inline(__always) func store(_ to: UnsafeMutableRawPointer, _ index: Int) {
+        to.storeBytes(of: lanes, toByteOffset: index &* 8, as: SIMD16<Double>.self)
+    }
+    @inline(__always) func addWidened(to sums: UnsafeMutablePointer<Double>) {
+        let raw = UnsafeMutableRawPointer(sums)
+        (Self.load(raw, 0) + self).store(raw, 0)
+    }
+
+    @inline(__always) init(_ value: Double) { lanes = SIMD16(repeating: value) }
+    @inline(__always) static func + (a: Self, b: Self) -> Self { Self(lanes: a.lanes + b.lanes) }
+    @inline(__always) static func - (a: Self, b: Self) -> Self { Self(lanes: a.lanes - b.lanes) }
+    @inline(__always) static func * (a: Self, b: Self) -> Self { Self(lanes: a.lanes * b.lanes) }
+    @inline(__always) static func / (a: Self, b: Self) -> Self { Self(lanes: a.lanes / b.lanes) }
+    @inline(__always) func fma(_ a: Self, _ b: Self) -> Self { Self(lanes: lanes.addingProduct(a.lanes, b.lanes)) }
+    @inline(__always) func rounded() -> Self { Self(lanes: lanes.rounded(.toNearestOrEven)) }
+    @inline(__always) func truncated() -> Self { Self(lanes: lanes.rounded(.towardZero)) }
+
+    @inline(__always) static func less(_ a: Self, _ b: Self) -> Bits { unsafeBitCast(a.lanes .< b.lanes, to: Bits.self) }
+    @inline(__always) static func equal(_ a: Self, _ b: Self) -> Bits { unsafeBitCast(a.lanes .== b.lanes, to: Bits.self) }
+    @inline(__always) static func and(_ a: Bits, _ b: Bits) -> Bits { a & b }
+    @inline(__always) static func or(_ a: Bits, _ b: Bits) -> Bits { a | b }
+    @inline(__always) static func not(_ a: Bits) -> Bits { ~a }
+    @inline(__always) static func any(_ mask: Bits) -> Bool { Swift.any(mask .< Bits(repeating: 0)) }
+    @inline(__always) static func select(_ mask: Bits, _ a: Self, _ b: Self) -> Self {
+        let x = a.bits, y = b.bits
+        return Self(bits: ((x ^ y) & mask) ^ y)
+    }
+    @inline(__always) func keep(_ mask: Bits) -> Self { Self(bits: bits & mask) }
+    @inline(__always) var bits: Bits { unsafeBitCast(lanes, to: Bits.self) }
+    @inline(__always) init(bits: Bits) { lanes = unsafeBitCast(bits, to: SIMD16<Double>.self) }
+
+    @inline(__always) var magnitude: Self { Self(bits: bits & Bits(repeating: .max)) }
+    @inline(__always) func signed(like other: Self) -> Self { Self(bits: bits | (other.bits & Bits(repeating: .min))) }
+
+    @inline(__always) var parts: (mantissa: Self, exponent: Self) {
+        let subnormal = Self.less(self, Self(0x1p-1022))
+        let x = Self.select(subnormal, self * Self(0x1p64), self)
+        let e = (x.bits &- Bits(repeating: 0x3FE6_A09E_667F_3BCD)) &>> Bits(repeating: 52)
+        let mantissa = Self(bits: x.bits &- (e &<< Bits(repeating: 52)))
+        // |e| < 2^11: added to the low bits of 1.5·2^52 it is a float64.
+        let exponent = Self(bits: e &+ Bits(repeating: 0x4338_0000_0000_0000)) - Self(0x1.8p52)
+        return (mantissa, exponent - Self(64).keep(subnormal))
+    }
+    @inline(__always) func scaled(byPowerOfTwo n: Self) -> Self {
+        let whole = (n + Self(0x1.8p52)).bits &- Bits(repeating: 0x4338_0000_0000_0000)
+        let half = whole &>> Bits(repeating: 1)
+        return self * Self.powerOfTwo(half) * Self.powerOfTwo(whole &- half)
+    }
+    @inline(__always) static func powerOfTwo(_ n: Bits) -> Self {
+        Self(bits: (n &+ Bits(repeating: 1023)) &<< Bits(repeating: 52))
+    }
+
+    @inline(__always) var order: Bits {
+        let b = (self + Self(0)).bits
+        let flipped = b ^ ((b &>> Bits(repeating: 63)) & Bits(repeating: .max))
+        let number = Self.equal(self, self)
+        return (flipped & number) | (Bits(repeating: .max) & ~number)
+    }
+    @inline(__always) static func storeOrder(_ order: Bits, _ to: UnsafeMutableRawPointer, _ index: Int) {
+        to.storeBytes(of: order, toByteOffset: index &* 8, as: Bits.self)
+    }
+    @inline(__always) static func key(_ orders: UnsafeRawPointer, _ index: Int) -> UInt64 {
+        orders.load(fromByteOffset: index &* 8, as: UInt64.self) ^ 0x8000_0000_0000_0000
+    }
+    @inline(__always) static func value(ofKey key: UInt64) -> Double {
+        Double(bitPattern: key >> 63 == 1 ? key ^ 0x8000_0000_0000_0000 : ~key)
+    }
+    @inline(__always) static func orderGreater(_ a: Bits, _ b: Bits) -> Bits { unsafeBitCast(a .> b, to: Bits.self) }
+    @inline(__always) static func orderEqual(_ a: Bits, _ b: Bits) -> Bits { unsafeBitCast(a .== b, to: Bits.self) }
+    @inline(__always) static func prefixAbove16(_ order: Bits, exceeds prefix: UInt64) -> Bits {
+        let signedPrefix = Int64(bitPattern: prefix) &- 0x8000_0000_0000
+        return orderGreater(order &>> Bits(repeating: 16), Bits(repeating: signedPrefix))
+    }
+
+    @inline(__always) static var logTerms: Int { 12 }
+    @inline(__always) static var expTerms: Int { 14 }
+    @inline(__always) static var ln2: (high: Double, low: Double) { (0x1.62e42fefa3800p-1, 0x1.ef35793c76730p-45) }
+    @inline(__always) static var expLimit: Double { 1080 }
+}

@@ -1,0 +1,73 @@
+import KernelTable
+
+/// Sixteen lanes of one compute type, with just the operations that become single instructions.
+///
+/// Kernels are generic over this protocol and specialised for `V32` and `V64`.
+/// The operations are spelt in the ways that the compiler turns into vector code: a select is
+/// `((a ^ b) & mask) ^ b` on bits, minimum and maximum are that select.
+protocol Vector {
+    /// Signed integers of the same width: raw bits, comparison masks and order keys.
+    associatedtype Bits
+
+    static var bytes: Int { get }
+    static var positions: Self { get }
+    static func load(_ from: UnsafeRawPointer, _ index: Int) -> Self
+    func store(_ to: UnsafeMutableRawPointer, _ index: Int)
+    /// Adds the lanes to 16 float64 lanes.
+    func addWidened(to sums: UnsafeMutablePointer<Double>)
+
+    init(_ value: Double)
+    static func + (a: Self, b: Self) -> Self
+    static func - (a: Self, b: Self) -> Self
+    static func * (a: Self, b: Self) -> Self
+    static func / (a: Self, b: Self) -> Self
+    /// self + a·b, rounded once.
+    func fma(_ a: Self, _ b: Self) -> Self
+    func rounded() -> Self
+    func truncated() -> Self
+
+    static func less(_ a: Self, _ b: Self) -> Bits
+    static func equal(_ a: Self, _ b: Self) -> Bits
+    static func and(_ a: Bits, _ b: Bits) -> Bits
+    static func or(_ a: Bits, _ b: Bits) -> Bits
+    static func not(_ a: Bits) -> Bits
+    static func any(_ mask: Bits) -> Bool
+    static func select(_ mask: Bits, _ a: Self, _ b: Self) -> Self
+    /// The lanes where the mask is set, 0 elsewhere.
+    func keep(_ mask: Bits) -> Self
+
+    var magnitude: Self { get }
+    /// self with the sign of `other` (self is not negative).
+    func signed(like other: Self) -> Self
+
+    /// x = m·2^e with √½ ≤ m < √2, for 0 < x < ∞.
+    var parts: (mantissa: Self, exponent: Self) { get }
+    /// self·2^n for a whole number n, in two steps so that results may be subnormal.
+    func scaled(byPowerOfTwo n: Self) -> Self
+
+    /// Integers that sort as the values do: −0 with +0, NaN above everything.
+    var order: Bits { get }
+    static func storeOrder(_ order: Bits, _ to: UnsafeMutableRawPointer, _ index: Int)
+    /// A stored order as an unsigned key; and the value that has it.
+    static func key(_ orders: UnsafeRawPointer, _ index: Int) -> UInt64
+    static func value(ofKey key: UInt64) -> Double
+    static func orderGreater(_ a: Bits, _ b: Bits) -> Bits
+    static func orderEqual(_ a: Bits, _ b: Bits) -> Bits
+    /// Where the key, made unsigned and without its last 16 bits, exceeds `prefix`.
+    static func prefixAbove16(_ order: Bits, exceeds prefix: UInt64) -> Bits
+
+    /// Enough terms of each series for this type's precision.
+    static var logTerms: Int { get }
+    static var expTerms: Int { get }
+    /// ln 2 in two parts, the first with enough trailing zeros that e·high is exact.
+    static var ln2: (high: Double, low: Double) { get }
+    /// exp underflows to 0 below −limit and overflows above limit.
+    static var expLimit: Double { get }
+}
+
+extension Vector {
+    // Where a lane is NaN both give b.
+    @inline(__always) static func max(_ a: Self, _ b: Self) -> Self { select(less(b, a), a, b) }
+    @inline(__always) static func min(_ a: Self, _ b: Self) -> Self { select(less(a, b), a, b) }
+    @inline(__always) static prefix func - (a: Self) -> Self { Self(0) - a }
+}

@@ -1,0 +1,44 @@
+"""segloss: segmentation and text-detection training losses, value and gradient, from a Swift core.
+
+Every loss is a class: ``loss = L(...)(*inputs)`` is its value, ``value, grad = L(...).value_and_grad(*inputs)`` value and
+gradient. Inputs are numpy arrays, or any array on the CPU that shares its memory; nothing is copied.
+"""
+
+from __future__ import annotations
+
+from . import _abi
+from .balance import BalanceLoss as BalanceLoss
+from .db import DBLoss as DBLoss
+from .db_step import db_step as db_step
+from .db_step import db_step_grad as db_step_grad
+from .l1_balance_ce import L1BalanceCELoss as L1BalanceCELoss
+from .mask_dice import MaskDiceLoss as MaskDiceLoss
+from .mask_l1 import MaskL1Loss as MaskL1Loss
+
+__version__ = _abi.version().decode()
+
+
+def instruction_set() -> str:
+    """The kernels that run: "baseline", "avx2" or "avx512", the processor's best or what SEGLOSS_ISA forces."""
+    error = _abi.Error()
+    name = _abi.instruction_set(error)
+    _abi.check(error.status, error)
+    return name.decode()
+
+
+def num_threads() -> int:
+    """Threads of a call: what `set_num_threads` says, else SEGLOSS_NUM_THREADS, else the processors there are."""
+    return _abi.num_threads()
+
+
+def set_num_threads(n: int) -> None:
+    """Sets the threads of later calls; 0 goes back to the default. Results do not depend on it."""
+    from ._call import count
+
+    _abi.set_num_threads(min(count("n", n), 2**31 - 1))
+
+
+try:
+    instruction_set()
+except RuntimeError as _error:
+    raise ImportError(f"segloss: {_error}") from None

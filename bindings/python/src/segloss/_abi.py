@@ -1,0 +1,251 @@
+"""include/losses.h in ctypes: structs, enums and functions, in the header's order.
+
+A test compiles the header and holds sizes, offsets, enum values and defaults against this module.
+"""
+
+import ctypes
+import dataclasses
+from ctypes import POINTER, Structure, c_char, c_double, c_int32, c_int64, c_uint8, c_uint16, c_uint32, c_void_p
+
+from . import _library
+
+STATUS_ELEMENT_TYPE = 4
+STATUS_OUT_OF_MEMORY = 13
+STATUS_INSTRUCTION_SET = 14
+
+DEVICE_CPU = 1
+MAX_RANK = 6
+
+NON_FINITE = {"propagate": 0, "refuse": 1, "skip_masked": 2}
+MAIN_LOSS = {
+    "DiceLoss": 0,
+    "BCELoss": 1,
+    "MaskL1Loss": 2,
+    "DiceOHEM": 3,
+}
+BCE_PADDLE, BCE_TORCH, BCE_LOGITS = 0, 1, 2
+DB_VARIANT = {"published": 0, "wenmuzhou": 1, "paper": 2}
+
+
+class Error(Structure):
+    _fields_ = [("status", c_int32), ("message", c_char * 508)]
+
+
+class Tensor(Structure):
+    _fields_ = [
+        ("data", c_void_p),
+        ("device_type", c_int32),
+        ("device_id", c_int32),
+        ("type_code", c_uint8),
+        ("type_bits", c_uint8),
+        ("type_lanes", c_uint16),
+        ("rank", c_int32),
+        ("flags", c_uint32),
+        ("reserved", c_uint32),
+        ("shape", c_int64 * MAX_RANK),
+        ("strides", c_int64 * MAX_RANK),
+    ]
+
+
+class _Sized(Structure):
+    """A struct that starts with its own size."""
+
+    def __init__(self, **values):
+        super().__init__(struct_size=ctypes.sizeof(type(self)), **values)
+
+
+class Execution(_Sized):
+    _fields_ = [("struct_size", c_uint32), ("threads", c_int32), ("non_finite", c_int32), ("reserved", c_int32)]
+
+
+class MaskDiceOptions(_Sized):
+    _fields_ = [("struct_size", c_uint32), ("reserved", c_uint32), ("eps", c_double)]
+
+
+class MaskDiceParts(_Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("loss", c_double),
+        ("intersection", c_double),
+        ("union_", c_double),
+    ]
+
+
+class MaskL1Options(_Sized):
+    _fields_ = [("struct_size", c_uint32), ("reserved", c_uint32), ("eps", c_double)]
+
+
+class MaskL1Parts(_Sized):
+    _fields_ = [("struct_size", c_uint32), ("reserved", c_uint32), ("loss", c_double), ("count", c_double)]
+
+
+class BalanceOptions(_Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("main_loss", c_int32),
+        ("balance_loss", c_int32),
+        ("bce_form", c_int32),
+        ("truncate_weights", c_int32),
+        ("clean", c_int32),
+        ("negative_ratio", c_double),
+        ("eps", c_double),
+        ("fallback_negative_num", c_int64),
+    ]
+
+
+class BalanceParts(_Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("loss", c_double),
+        ("origin", c_double),
+        ("positives", c_double),
+        ("negatives", c_double),
+    ]
+
+
+class DBOptions(_Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("variant", c_int32),
+        ("balance_loss", c_int32),
+        ("main_loss", c_int32),
+        ("alpha", c_double),
+        ("beta", c_double),
+        ("negative_ratio", c_double),
+        ("eps", c_double),
+        ("step_k", c_double),
+        ("fallback_negative_num", c_int64),
+    ]
+
+
+class DBParts(_Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("loss", c_double),
+        ("loss_shrink_maps", c_double),
+        ("loss_threshold_maps", c_double),
+        ("loss_binary_maps", c_double),
+        ("positives", c_double),
+        ("negatives", c_double),
+        ("threshold_count", c_double),
+    ]
+
+
+class L1BalanceCEOptions(_Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("eps", c_double),
+        ("l1_scale", c_double),
+        ("bce_scale", c_double),
+        ("negative_ratio", c_double),
+    ]
+
+
+class L1BalanceCEParts(_Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("loss", c_double),
+        ("bce_loss", c_double),
+        ("l1_loss", c_double),
+        ("dice_loss", c_double),
+        ("positives", c_double),
+        ("negatives", c_double),
+        ("threshold_count", c_double),
+    ]
+
+
+class DBStepOptions(_Sized):
+    _fields_ = [("struct_size", c_uint32), ("reserved", c_uint32), ("k", c_double)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """A loss as the C interface has it: every signature follows from this."""
+
+    name: str
+    predictions: tuple[str, ...]
+    constants: tuple[str, ...]
+    options: type[Structure]
+    parts: type[Structure]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return self.predictions + self.constants
+
+
+MASK_DICE = Description("mask_dice", ("pred",), ("gt", "mask", "weights"), MaskDiceOptions, MaskDiceParts)
+MASK_L1 = Description("mask_l1", ("pred",), ("gt", "mask"), MaskL1Options, MaskL1Parts)
+BALANCE = Description("balance", ("pred",), ("gt", "mask"), BalanceOptions, BalanceParts)
+DB = Description(
+    "db",
+    ("prob", "thresh", "binary"),
+    ("threshold_map", "threshold_mask", "shrink_map", "shrink_mask"),
+    DBOptions,
+    DBParts,
+)
+L1_BALANCE_CE = Description(
+    "l1_balance_ce",
+    ("binary", "thresh", "thresh_binary"),
+    ("gt", "mask", "thresh_map", "thresh_mask"),
+    L1BalanceCEOptions,
+    L1BalanceCEParts,
+)
+LOSSES = (MASK_DICE, MASK_L1, BALANCE, DB, L1_BALANCE_CE)
+
+Task = ctypes.CFUNCTYPE(None, c_void_p, c_int32)
+Run = ctypes.CFUNCTYPE(None, c_void_p, c_int32, Task, c_void_p)
+
+_TENSOR = POINTER(Tensor)
+_CALL = [POINTER(Execution), POINTER(Error)]
+
+lib = _library.load()
+
+
+def _declare(name: str, arguments: list, result=c_int32):
+    function = getattr(lib, "segloss_" + name)
+    function.argtypes = arguments
+    function.restype = result
+    return function
+
+
+version = _declare("version", [], ctypes.c_char_p)
+status_name = _declare("status_name", [c_int32], ctypes.c_char_p)
+instruction_set = _declare("instruction_set", [POINTER(Error)], ctypes.c_char_p)
+set_num_threads = _declare("set_num_threads", [c_int32], None)
+num_threads = _declare("num_threads", [])
+set_runner = _declare("set_runner", [Run, c_void_p, c_int32], None)
+shutdown = _declare("shutdown", [], None)
+
+for _loss in LOSSES:
+    _inputs = [_TENSOR] * len(_loss.inputs) + [POINTER(_loss.options)]
+    _outputs = [c_double, POINTER(_loss.parts)] + [_TENSOR] * len(_loss.predictions) + _CALL
+    _array = [POINTER(c_double), c_int64]
+    _declare(_loss.name, _inputs + _outputs)
+    _declare(_loss.name + "_statistics", _inputs + _array + _CALL)
+    _declare(_loss.name + "_finish", _inputs + _array + _outputs)
+
+balance_map = _declare("balance_map", [_TENSOR] * 2 + [POINTER(BalanceOptions), _TENSOR] + _CALL)
+balance_map_backward = _declare("balance_map_backward", [_TENSOR] * 3 + [POINTER(BalanceOptions), _TENSOR] + _CALL)
+db_step = _declare("db_step", [_TENSOR] * 2 + [POINTER(DBStepOptions), _TENSOR] + _CALL)
+db_step_backward = _declare(
+    "db_step_backward", [_TENSOR] * 3 + [POINTER(DBStepOptions), _TENSOR, _TENSOR] + _CALL
+)
+
+
+def check(status: int, error: Error) -> None:
+    """Raises what a status means, with the library's sentence."""
+    if status == 0:
+        return
+    sentence = error.message.decode()
+    if status == STATUS_ELEMENT_TYPE:
+        raise TypeError(sentence)
+    if status == STATUS_OUT_OF_MEMORY:
+        raise MemoryError(sentence)
+    if status == STATUS_INSTRUCTION_SET:
+        raise RuntimeError(sentence)
+    raise ValueError(sentence)

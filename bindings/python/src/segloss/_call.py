@@ -1,0 +1,90 @@
+"""One way into the library for every loss that `_abi` describes."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import _abi
+from ._tensor import View, view
+
+
+def number(name: str, value: Any) -> float:
+    """An option that is a finite number."""
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__float__"):
+        raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
+    result = float(value)
+    if not np.isfinite(result):
+        raise ValueError(f"{name}: expected a finite number, got {result}")
+    return result
+
+
+def count(name: str, value: Any) -> int:
+    """An option that is a whole number of at least 0."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name}: expected a whole number, got {type(value).__name__}")
+    result = value.__index__()
+    if not 0 <= result < 2**63:
+        raise ValueError(f"{name}: expected a number of at least 0, got {result}")
+    return result
+
+
+def boolean(name: str, value: Any) -> bool:
+    """An option that is true or false."""
+    if not isinstance(value, (bool, np.bool_)) and value not in (0, 1):
+        raise TypeError(f"{name}: expected True or False, got {value!r}")
+    return bool(value)
+
+
+def choice(name: str, value: Any, choices: Mapping[str, int]) -> int:
+    """An option that is one of several names."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: expected a string, got {type(value).__name__}")
+    if value not in choices:
+        raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, got {value!r}")
+    return choices[value]
+
+
+def reference(descriptor: _abi.Tensor | None):
+    return None if descriptor is None else ctypes.byref(descriptor)
+
+
+def invoke(function, *arguments) -> None:
+    """Calls a function of the library, whose last parameter is the error, and raises what it refuses."""
+    error = _abi.Error()
+    _abi.check(function(*arguments, ctypes.byref(error)), error)
+
+
+def evaluate(
+    description: _abi.Description,
+    inputs: Sequence[View | None],
+    options: ctypes.Structure,
+    execution: _abi.Execution,
+    gradients: Sequence[View | None] | None = None,
+    grad_output: float = 1.0,
+) -> ctypes.Structure:
+    """Value and parts of a loss, and its gradients into the views that are given."""
+    parts = description.parts()
+    if gradients is None:
+        gradients = [None] * len(description.predictions)
+    tensors = [None if v is None else v.descriptor() for v in (*inputs, *gradients)]
+    split = len(inputs)
+    invoke(
+        getattr(_abi.lib, "segloss_" + description.name),
+        *map(reference, tensors[:split]),
+        ctypes.byref(options),
+        grad_output,
+        ctypes.byref(parts),
+        *map(reference, tensors[split:]),
+        ctypes.byref(execution),
+    )
+    return parts
+
+
+def output(name: str, like: View, out: Any) -> tuple[np.ndarray, View]:
+    """The array to write into, given or new."""
+    array = like.empty() if out is None else out
+    return array, view(name, array, writable=True)

@@ -1,0 +1,86 @@
+"""What every loss class has in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+from . import _abi, _call
+from ._tensor import View, view
+
+
+class Loss:
+    """A loss: ``L(...)(*inputs)`` is its value, ``L(...).value_and_grad(*inputs)`` value and gradient.
+
+    Subclasses describe themselves by `_description`, keep their options in `_options`, and turn arguments into views.
+    """
+
+    _description: _abi.Description
+    _always_parts = False
+
+    def __init__(self, options, non_finite: str, return_parts: bool):
+        self._options = options
+        self._execution = _abi.Execution(non_finite=_call.choice("non_finite", non_finite, _abi.NON_FINITE))
+        self._return_parts = self._always_parts or _call.boolean("return_parts", return_parts)
+
+    def __call__(self, *inputs, **named):
+        views = self._views(*inputs, **named)
+        return self._result(_call.evaluate(self._description, views, self._options, self._execution))
+
+    def value_and_grad(self, *inputs, out=None, grad_output: float = 1.0, **named):
+        """Value, and the gradient times ``grad_output``, written into ``out`` if that is given.
+
+        Parameters
+        ----------
+        *inputs
+            As for a call.
+        out : array, or tuple of arrays where there are several predictions
+            Of each prediction's shape and element type. For losses of one prediction it may be the prediction itself.
+        grad_output : float
+            The factor that comes from what follows the loss.
+
+        Returns
+        -------
+        value : float or dict
+            What a call returns.
+        grad : ndarray or tuple of ndarray
+            In the prediction's shape and element type.
+        """
+        views = self._views(*inputs, **named)
+        grads, targets = self._outputs(views, out)
+        parts = _call.evaluate(
+            self._description, views, self._options, self._execution, targets, _call.number("grad_output", grad_output)
+        )
+        return self._result(parts), grads
+
+    # What subclasses may change.
+
+    def _views(self, *inputs, **named) -> list[View | None]:
+        raise NotImplementedError
+
+    def _outputs(self, views: list[View | None], out: Any):
+        """The gradient to return, and the views to write (one for each prediction)."""
+        count = len(self._description.predictions)
+        if count == 1:
+            grad, target = _call.output("out", views[0], out)
+            return grad, [target]
+        if out is None:
+            out = [None] * count
+        elif not isinstance(out, (tuple, list)) or len(out) != count:
+            raise ValueError(f"out: expected a tuple of {count} arrays, got {type(out).__name__}")
+        pairs = [
+            (None, None) if v is None else _call.output(f"out[{i}]", v, o)
+            for i, (v, o) in enumerate(zip(views, out))
+        ]
+        return tuple(grad for grad, _ in pairs), [target for _, target in pairs]
+
+    def _result(self, parts):
+        if not self._return_parts:
+            return parts.loss
+        names = [name for name, _ in type(parts)._fields_ if name not in ("struct_size", "reserved")]
+        return {name.rstrip("_"): getattr(parts, name) for name in names}
+
+
+def named_views(names: tuple[str, ...], values: tuple[Any, ...]) -> list[View | None]:
+    """A view of each value; None stays None."""
+    return [None if value is None else view(name, value) for name, value in zip(names, values)]

@@ -1,0 +1,171 @@
+"""Views of the caller's memory: numpy arrays and anything else on the CPU that shares its memory."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+
+from . import _abi
+
+# DLPack's type code and bits of each element type, by numpy's name (bfloat16 is ml_dtypes').
+_CODES = {
+    "float32": (2, 32),
+    "float64": (2, 64),
+    "float16": (2, 16),
+    "bfloat16": (4, 16),
+    "bool": (6, 8),
+    "uint8": (1, 8),
+    "int32": (0, 32),
+    "int64": (0, 64),
+}
+_NAMES = {codes: name for name, codes in _CODES.items()}
+
+
+class View:
+    """What a descriptor needs to know of an array, and the array itself so that it stays alive."""
+
+    __slots__ = ("name", "owner", "pointer", "device", "code", "bits", "lanes", "shape", "strides")
+
+    def __init__(self, name: str, owner: Any, pointer: int, device, type_, shape, strides):
+        self.name = name
+        self.owner = owner
+        self.pointer = pointer
+        self.device = device
+        self.code, self.bits, self.lanes = type_
+        self.shape = tuple(shape)
+        self.strides = tuple(strides)  # in elements
+
+    @property
+    def dtype(self) -> np.dtype:
+        """numpy's type of the elements, for arrays made like this one."""
+        name = _NAMES.get((self.code, self.bits))
+        if name is None:
+            raise TypeError(f"{self.name}: DLPack type code {self.code} with {self.bits} bits is not supported")
+        if name == "bfloat16":
+            try:
+                import ml_dtypes
+            except ImportError:
+                raise TypeError(f"{self.name}: bfloat16 arrays need the package ml_dtypes") from None
+            return np.dtype(ml_dtypes.bfloat16)
+        return np.dtype(name)
+
+    def channel(self, index: int, name: str) -> View:
+        """One channel of an N x C x ... array."""
+        pointer = self.pointer + index * self.strides[1] * (self.bits // 8)
+        type_ = (self.code, self.bits, self.lanes)
+        shape, strides = self.shape[:1] + self.shape[2:], self.strides[:1] + self.strides[2:]
+        return View(name, self.owner, pointer, self.device, type_, shape, strides)
+
+    def without_unit_channel(self) -> View:
+        """N x 1 x H x W as N x H x W; anything else as it is."""
+        return self.channel(0, self.name) if len(self.shape) == 4 and self.shape[1] == 1 else self
+
+    def descriptor(self) -> _abi.Tensor:
+        tensor = _abi.Tensor(
+            data=self.pointer,
+            device_type=self.device[0],
+            device_id=self.device[1],
+            type_code=self.code,
+            type_bits=self.bits,
+            type_lanes=self.lanes,
+            rank=len(self.shape),
+        )
+        for i, (extent, stride) in enumerate(zip(self.shape[: _abi.MAX_RANK], self.strides)):
+            tensor.shape[i] = extent
+            tensor.strides[i] = stride
+        return tensor
+
+    def empty(self) -> np.ndarray:
+        """A new array of the same shape, type and order of dimensions in memory."""
+        order = sorted(range(len(self.shape)), key=lambda i: -abs(self.strides[i]))
+        array = np.empty([self.shape[i] for i in order], self.dtype)
+        return array.transpose(np.argsort(order)) if order else array
+
+
+def view(name: str, value: Any, *, writable: bool = False) -> View:
+    """The view of an argument; TypeError if it is not an array on the CPU."""
+    if isinstance(value, np.ndarray):
+        return _numpy_view(name, value, writable)
+    if hasattr(value, "__dlpack__"):
+        if writable:
+            raise TypeError(f"{name}: expected a numpy array to write into, got {type(value).__name__}")
+        return _dlpack_view(name, value)
+    try:
+        array = np.asarray(memoryview(value))
+    except TypeError:
+        raise TypeError(
+            f"{name}: expected a numpy array or another CPU array that shares its memory, got {type(value).__name__}"
+        ) from None
+    return _numpy_view(name, array, writable)
+
+
+def _numpy_view(name: str, array: np.ndarray, writable: bool) -> View:
+    codes = _CODES.get(array.dtype.name) if array.dtype.isnative else None
+    if codes is None:
+        expected = "float32, float64, float16, bfloat16, bool, uint8, int32 or int64"
+        raise TypeError(f"{name}: expected element type {expected}, got {array.dtype.name if array.dtype.isnative else array.dtype}")
+    if writable and not array.flags.writeable:
+        raise ValueError(f"{name}: expected a writable array, got a read-only one")
+    size = array.itemsize
+    strides = array.strides
+    if any(stride % size for stride in strides):  # a field of a structured array
+        if writable:
+            raise ValueError(f"{name}: strides {strides} are not multiples of the element size {size}")
+        array = np.ascontiguousarray(array)
+        strides = array.strides
+    return View(
+        name, array, array.ctypes.data, (_abi.DEVICE_CPU, 0), (*codes, 1), array.shape, (s // size for s in strides)
+    )
+
+
+class _DLTensor(ctypes.Structure):
+    _fields_ = [
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int32),
+        ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32),
+        ("code", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+    ]
+
+
+_capsule_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+_capsule_pointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
+_capsule_pointer.restype = ctypes.c_void_p
+
+
+def _dlpack_view(name: str, value: Any) -> View:
+    # Read here rather than by numpy, which has no bfloat16. The capsule is not consumed: it owns the memory.
+    try:
+        device = tuple(int(i) for i in value.__dlpack_device__())
+        if device[0] != _abi.DEVICE_CPU:
+            raise ValueError(f"{name}: expected memory of the CPU, got device {device}; copy it to the host first")
+        capsule = value.__dlpack__()
+        pointer = _capsule_pointer(capsule, b"dltensor")
+    except (BufferError, RuntimeError, TypeError) as error:
+        raise TypeError(f"{name}: this {type(value).__name__} does not share its memory: {error}") from error
+    tensor = _DLTensor.from_address(pointer)
+    shape = tensor.shape[: tensor.ndim] if tensor.ndim else []
+    if tensor.strides and tensor.ndim:
+        strides = tensor.strides[: tensor.ndim]
+    else:
+        strides = [0] * len(shape)
+        step = 1
+        for i in reversed(range(len(shape))):
+            strides[i] = step
+            step *= max(shape[i], 1)
+    return View(
+        name,
+        (value, capsule),
+        (tensor.data or 0) + tensor.byte_offset,
+        device,
+        (tensor.code, tensor.bits, tensor.lanes),
+        shape,
+        strides,
+    )

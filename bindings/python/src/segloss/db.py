@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+from . import _abi, _call
+from ._loss import Loss
+from ._tensor import view
+from .balance import main_loss
+
+# alpha and beta where a variant's user gives none, as the header has them.
+_WEIGHTS = {"published": (5.0, 10.0), "wenmuzhou": (1.0, 10.0), "paper": (1.0, 10.0)}
+
+
+class DBLoss(Loss):
+    """The loss of Differentiable Binarization on probability map P, threshold map T and approximate binary map B.
+
+    ``published`` (PaddleOCR): ``alpha·Balance(P) + beta·MaskL1(T) + MaskDice(B)``;
+    ``wenmuzhou``: the same with ``Balance`` = cross-entropy with hard negatives and byte weights;
+    ``paper``: ``BalanceBCE(P) + beta·MaskL1(T) + alpha·BalanceBCE(B)``.
+
+    Called as ``loss(maps, threshold_map, threshold_mask, shrink_map, shrink_mask)``.
+
+    Parameters
+    ----------
+    balance_loss : bool, default True
+        False: the main loss itself (not with BCELoss, which would be a map).
+    main_loss_type : {"DiceLoss", "BCELoss", "MaskL1Loss", "DiceOHEM"}, default "DiceLoss"
+        The shrink term's main loss, of the published variant; the others always take BCELoss. With DiceLoss nothing is
+        mined (see `BalanceLoss`).
+    alpha : float, default 5 (published) or 1
+        Weight of the shrink term; of the binary term in the paper's variant.
+    beta : float, default 10
+        Weight of the threshold term.
+    ohem_ratio : float, default 3
+        Negatives for each positive.
+    eps : float, default 1e-6
+        Of the threshold and binary terms. The shrink term has its own, always 1e-6, as upstream.
+    variant : {"published", "wenmuzhou", "paper"}, keyword only
+    step_k : float, default 50, keyword only
+        The paper's variant evaluates its binary term from logits ``step_k·(P - T)``, where B would saturate: B is not
+        read, its gradient is 0, and those of P and T get the share. 0 reads B as a probability instead.
+    fallback_negative_num : int, default 0, keyword only
+        Negatives to take where the batch has no positive (mmocr).
+    non_finite : {"propagate", "refuse", "skip_masked"}, keyword only
+        What NaN and infinity do: the formula's result, ValueError, or nothing where a map's mask is exactly 0.
+
+    Inputs
+    ------
+    maps : N x 3 x H x W probabilities P, T, B (``wenmuzhou`` also N x 2 x H x W: the shrink term alone, without alpha);
+        float32, float64, float16 or bfloat16
+    threshold_map, threshold_mask, shrink_map, shrink_mask : N x H x W; also bool, uint8, int32, int64
+
+    Returns
+    -------
+    dict
+        ``loss``, ``loss_shrink_maps``, ``loss_threshold_maps``, ``loss_binary_maps``, each part with its weight.
+        ``value_and_grad`` gives that and one gradient of ``maps``' shape and type. With ``return_parts=True`` also
+        ``positives``, ``negatives`` (P and K of the shrink term) and ``threshold_count``.
+
+    Notes
+    -----
+    A batch without text gives shrink 0, threshold 0 and binary 1, with zero gradients, as upstream.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, what was expected and what came.
+
+    References
+    ----------
+    Liao et al. 2020 (arXiv 1911.08947), section 3.5; PaddleOCR ``DBLoss``; WenmuZhou/DBNet.pytorch ``DBLoss``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> maps = np.full((1, 3, 4, 4), 0.5, np.float32)
+    >>> text = np.zeros((1, 4, 4), np.uint8); text[:, 1:3, 1:3] = 1
+    >>> ones = np.ones_like(text)
+    >>> losses, grad = DBLoss().value_and_grad(maps, 0.3 + 0.4 * text, text, text, ones)
+    >>> round(losses["loss_threshold_maps"], 4), grad.shape
+    (2.0, (1, 3, 4, 4))
+    """
+
+    _description = _abi.DB
+    _parts = ("loss", "loss_shrink_maps", "loss_threshold_maps", "loss_binary_maps")
+
+    def __init__(
+        self,
+        balance_loss: bool = True,
+        main_loss_type: str = "DiceLoss",
+        alpha: float | None = None,
+        beta: float | None = None,
+        ohem_ratio: float = 3,
+        eps: float = 1e-6,
+        *,
+        variant: str = "published",
+        step_k: float = 50.0,
+        fallback_negative_num: int = 0,
+        non_finite: str = "propagate",
+        return_parts: bool = False,
+    ):
+        number = _call.choice("variant", variant, _abi.DB_VARIANT)
+        main = main_loss(main_loss_type)
+        if variant != "published":
+            if main_loss_type not in ("DiceLoss", "BCELoss"):
+                raise ValueError(f"main_loss_type: variant {variant!r} has BCELoss, got {main_loss_type!r}")
+            main = _abi.MAIN_LOSS["BCELoss"]
+        defaults = _WEIGHTS[variant]
+        options = _abi.DBOptions(
+            variant=number,
+            balance_loss=_call.boolean("balance_loss", balance_loss),
+            main_loss=main,
+            alpha=defaults[0] if alpha is None else _call.number("alpha", alpha),
+            beta=defaults[1] if beta is None else _call.number("beta", beta),
+            negative_ratio=_call.number("ohem_ratio", ohem_ratio),
+            eps=_call.number("eps", eps),
+            step_k=_call.number("step_k", step_k),
+            fallback_negative_num=_call.count("fallback_negative_num", fallback_negative_num),
+        )
+        if not balance_loss and main == _abi.MAIN_LOSS["BCELoss"]:
+            raise ValueError("balance_loss: without it BCELoss is a map, which cannot be added to the other terms")
+        super().__init__(options, non_finite, return_parts)
+        self._variant = variant
+
+    def _channels(self, name: str, maps) -> list:
+        allowed = (2, 3) if self._variant == "wenmuzhou" else (3,)
+        if len(maps.shape) != 4 or maps.shape[1] not in allowed:
+            expected = " or ".join(f"N x {c} x H x W" for c in allowed)
+            raise ValueError(f"{name}: expected shape {expected} (P, T, B), got {maps.shape}")
+        channels = [maps.channel(i, n) for i, n in enumerate(self._description.predictions[: maps.shape[1]])]
+        return channels if len(channels) == 3 else [channels[0], None, None]
+
+    def _views(self, maps, threshold_map, threshold_mask, shrink_map, shrink_mask):
+        maps = view("maps", maps)
+        channels = self._channels("maps", maps)
+        shape = maps.shape[:1] + maps.shape[2:]
+        labels = []
+        given = (threshold_map, threshold_mask, shrink_map, shrink_mask)
+        for name, value in zip(self._description.constants, given):
+            label = view(name, value)
+            if label.shape != shape:
+                raise ValueError(f"{name}: expected shape {shape} (maps without channels), got {label.shape}")
+            labels.append(label)
+        if channels[1] is None:
+            labels[0] = labels[1] = None
+        return channels + labels
+
+    def __call__(self, maps, threshold_map, threshold_mask, shrink_map, shrink_mask):
+        return super().__call__(maps, threshold_map, threshold_mask, shrink_map, shrink_mask)
+
+    def value_and_grad(
+        self, maps, threshold_map, threshold_mask, shrink_map, shrink_mask, *, out=None, grad_output=1.0
+    ):
+        inputs = view("maps", maps)
+        grad, target = _call.output("out", inputs, out)
+        if target.shape != inputs.shape:
+            raise ValueError(f"out: expected shape {inputs.shape} like maps, got {target.shape}")
+        views = self._views(maps, threshold_map, threshold_mask, shrink_map, shrink_mask)
+        targets = self._channels("out", target)
+        parts = _call.evaluate(
+            self._description, views, self._options, self._execution, targets, _call.number("grad_output", grad_output)
+        )
+        if targets[1] is None:
+            grad[:, 1] = 0  # nothing reads the threshold map
+        return self._result(parts), grad
+
+    value_and_grad.__doc__ = Loss.value_and_grad.__doc__
+
+    def _result(self, parts):
+        names = self._parts + (("positives", "negatives", "threshold_count") if self._return_parts else ())
+        return {name: getattr(parts, name) for name in names}

@@ -1,0 +1,82 @@
+"""The printed golden vectors of the DB family, and the closed forms of their inputs.
+
+A number is kept as the text that was printed, because its digits say how much it promises: half a unit of the last one.
+"""
+import math
+from decimal import Decimal
+
+import numpy as np
+
+# ---------------------------------------------------------------- inputs: k = 0..83, two images of 6 x 7
+
+SHAPE = (2, 6, 7)
+_k = np.arange(84)
+
+
+def _map(values):
+    return np.asarray(values, np.float64).reshape(SHAPE)
+
+
+x = _map(3 * np.sin(0.37 * _k + 0.5))
+p = 1 / (1 + np.exp(-x))
+y = _map((_k**2 + 3 * _k) % 11 < 4)
+m = _map(_k % 9 != 4)
+t = _map(0.5 + 0.4 * np.cos(0.21 * _k))
+ts = _map(0.3 + 0.1 * (_k % 5))
+mt = _map(_k % 4 != 1)
+b = 1 / (1 + np.exp(-50 * (p - t)))
+soft = _map(0.05 + 0.09 * ((7 * _k) % 10))
+
+CHECKSUMS = [
+    ("sum y", lambda: y.sum(), "15"), ("sum m", lambda: m.sum(), "75"), ("sum y m", lambda: (y * m).sum(), "14"),
+    ("sum mt", lambda: mt.sum(), "63"), ("sum x", lambda: x.sum(), "-.399447612721"), ("sum p", lambda: p.sum(), "41.9012807645"),
+    ("sum b", lambda: b.sum(), "44.3163670373"), ("sum soft m", lambda: (soft * m).sum(), "33.63"),
+    ("sum (1-soft) m", lambda: ((1 - soft) * m).sum(), "41.37"),
+]
+
+# ---------------------------------------------------------------- one prediction, one gradient
+
+SINGLE = {
+    # case:               loss,            sum g,           sum |g|,         g[0],              g[17]
+    "dice":             (".746949372602", "-.175778976", ".777326198", "-.0340394705", ".00493071494"),
+    "balance dice r3":  (".746949359264", "-.175778973", ".777326184", "-.0340394699", ".00493071485"),
+    "balance bce r3":   ("1.59691504674", "4.94146897", "8.20816442", "-.022095293", ".0944564486"),
+    "balance bce r1":   ("2.05687203353", "5.66212923", "12.19552", "-.0441905851", "0"),
+    "l1":               (".252016558619", "-.111111109", ".999999984", ".0158730156", "0"),
+    "ohem r3":          (".732144786484", "-.301275147", ".699041243", "-.0357255853", ".00552452911"),
+    "ohem r3 clean":    (".738829221367", "-.268964605", ".710152423", "-.0349684653", ".00525223593"),
+    "ohem r1":          (".603056613603", "-.528239547", ".843685927", "-.0489973384", "0"),
+    "ohem r1 clean":    (".614132446946", "-.510920577", ".831938745", "-.0479592615", "0"),
+    # Soft labels; the columns that were not printed are empty.
+    "balance bce soft r.5": ("1.31166854376", "1.76448519", "6.04292564", "", ""),
+    "balance dice soft r3": (".463879137123", "-.395294826", "", "", ""),
+}
+
+# How many pixels of each image the OHEM of Dice selects.
+SELECTED = {"ohem r3": (26, 24), "ohem r3 clean": (28, 28), "ohem r1": (13, 14), "ohem r1 clean": (14, 14)}
+
+# ---------------------------------------------------------------- several predictions: total, then (sum g, sum |g|) of P, T and B
+
+COMPOSED = {
+    "paddle":           ("7.0481189038", ("-.878894864", "3.88663092"), ("-1.11111109", "9.99999984"), ("-.238924055", ".721512704")),
+    "mhliao":           ("11.2979473812", ("24.7073448", "41.0408221"), ("", "10"), ("-.238924055", ".721512704")),
+    # With B = sigmoid(50 (P - T)) the gradient of B flows on into P and T.
+    "paddle through step": ("7.0481189038", ("-1.1700372", "4.67676892"), ("-.819968761", "10.3378911"), ("", "")),
+    "mhliao through step": ("11.2979473812", ("24.4162025", "41.8309601"), ("", "10.3378912"), ("", "")),
+}
+
+
+def check(got, printed, what=""):
+    """`got` is the printed number to 1e-9, or to half a unit of the last printed digit where fewer were printed."""
+    if not printed:
+        return
+    number = Decimal(printed)
+    half_unit = 0.5 * 10.0 ** number.as_tuple().exponent if "." in printed else 0.0
+    assert math.isclose(got, float(number), rel_tol=1e-9, abs_tol=half_unit * (1 + 1e-9)), f"{what}: {got!r} is not {printed}"
+
+
+def check_gradient(grad, sums, entries=("", ""), what=""):
+    """Sum, sum of magnitudes, and entries 0 and 17 of a gradient against the printed ones."""
+    grad = np.asarray(grad).ravel()
+    for got, printed, name in zip((grad.sum(), np.abs(grad).sum(), grad[0], grad[17]), (*sums, *entries), ("sum", "sum |.|", "[0]", "[17]")):
+        check(float(got), printed, f"{what} gradient {name}")

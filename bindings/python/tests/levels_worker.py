@@ -1,0 +1,59 @@
+"""Prints, as JSON, the instruction set in use and a sha256 of everything that every loss computes over a set of inputs.
+
+Run it under SEGLOSS_ISA, or on an emulated processor, and compare the lines:
+
+    SEGLOSS_ISA=baseline python3 levels_worker.py
+    qemu-x86_64 -cpu Nehalem python3 levels_worker.py
+
+Everything that goes in comes from integers and exact divisions: numpy's own exp or sin might differ between processors, and would be blamed on us.
+"""
+import hashlib
+import json
+import sys
+
+import numpy as np
+import segloss
+
+from catalog import CATALOG
+from support import PREDICTION_TYPES, bits, channels_last, scene
+
+# Less than a lane, less than a block, a block and a bit, a chunk and a bit.
+SHAPES = [(1, 1, 1), (1, 3, 11), (2, 13, 17), (1, 11, 93), (3, 37, 41), (1, 1, 65537)]
+
+
+def cases(entry):
+    for kind, dtype in PREDICTION_TYPES.items():
+        for shape in SHAPES if kind in ("f32", "f64") else SHAPES[:-1]:
+            for target in (dtype, np.uint8):
+                yield entry.draw(shape, 0, dtype, target), {}
+        if entry.name != "step":
+            yield {k: channels_last(v) for k, v in entry.draw(SHAPES[2], 1, dtype).items()}, {"grad_output": -1.7}
+    if entry.name == "step":
+        return
+    # All 24 bits of a float32's fraction in use, and labels between 0 and 1: what the grid of the catalog spares the arithmetic.
+    for seed in range(2):
+        for dtype in (np.float32, np.float64):
+            inputs = entry.draw(SHAPES[4], seed, dtype)
+            rng = np.random.default_rng(seed)
+            for name in entry.predictions:
+                inputs[name] = (rng.integers(1, 2**24, inputs[name].shape) / 2**24).astype(dtype)
+            label = next(name for name in inputs if name in ("gt", "shrink_map"))
+            inputs[label] = scene("soft", SHAPES[4], seed)[0].astype(dtype)
+            yield inputs, {}
+
+
+def main():
+    hashes, everything = {}, hashlib.sha256()
+    for entry in CATALOG:
+        one = hashlib.sha256()
+        for inputs, options in cases(entry):
+            for part in bits(entry.run(inputs, **options)):
+                one.update(part)
+        hashes[entry.name] = one.hexdigest()
+        everything.update(one.digest())
+    json.dump({"instruction_set": segloss.instruction_set(), "sha256": everything.hexdigest(), "losses": hashes}, sys.stdout, indent=1)
+    print()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Every element type is read as it is; what is computed depends on the values alone."""
+import numpy as np
+import pytest
+
+from catalog import CATALOG, LOSSES
+from support import PREDICTION_TYPES, SMALL, TARGET_TYPES, assert_same_bits
+
+SHAPES = [SMALL, (1, 67, 83)]   # one inside a few blocks, one that ends amid a block of 1024
+
+
+def integral(entry, inputs):
+    """The catalog's maps of thresholds have fractions; whole numbers let every type hold them. Predictions stay."""
+    return {k: v if k in entry.predictions else np.rint(v) for k, v in inputs.items()}
+
+
+@pytest.mark.parametrize("target", TARGET_TYPES.values(), ids=list(TARGET_TYPES))
+@pytest.mark.parametrize("entry", LOSSES, ids=repr)
+def test_targets(entry, target):
+    """The same bits from labels and masks in any type, for float32 and for float64 predictions."""
+    for shape in SHAPES:
+        drawn = integral(entry, entry.draw(shape))
+        if target == bool:
+            drawn = {k: v if k in entry.predictions else np.minimum(v, 1) for k, v in drawn.items()}
+        for prediction in (np.float32, np.float64):
+            same = entry.run({k: v.astype(prediction) for k, v in drawn.items()})
+            other = entry.run({k: v.astype(prediction if k in entry.predictions else target) for k, v in drawn.items()})
+            assert_same_bits(other, same)
+            assert all(g.dtype == prediction for g in other[1])
+
+
+@pytest.mark.parametrize("target", ["f64", "f32", "f16", "bf16"])
+@pytest.mark.parametrize("entry", LOSSES, ids=repr)
+def test_fractional_targets(entry, target):
+    drawn = entry.draw(SMALL)
+    same = entry.run({k: v.astype(np.float32) for k, v in drawn.items()})
+    other = entry.run({k: v.astype(np.float32 if k in entry.predictions else TARGET_TYPES[target]) for k, v in drawn.items()})
+    assert_same_bits(other, same)
+
+
+@pytest.mark.parametrize("prediction", ["f16", "bf16"])
+@pytest.mark.parametrize("entry", CATALOG, ids=repr)
+def test_half_predictions(entry, prediction):
+    """The float32 result, its gradient rounded once."""
+    dtype = PREDICTION_TYPES[prediction]
+    for shape in SHAPES:
+        drawn = entry.draw(shape)
+        value, grads = entry.run({k: v.astype(np.float32) for k, v in drawn.items()})
+        half = entry.run({k: v.astype(dtype if k in entry.predictions else np.uint8 if "mask" in k else np.float32) for k, v in drawn.items()})
+        assert_same_bits(half, (value, [g.astype(dtype) for g in grads]))
+        assert all(g.dtype == dtype for g in half[1])
+
+
+@pytest.mark.parametrize("entry", LOSSES, ids=repr)
+def test_mixed_targets(entry):
+    """Each target in a type of its own, as data loaders leave them."""
+    types = iter([np.uint8, np.int64, np.int32, bool] * 2)
+    drawn = integral(entry, entry.draw(SMALL, dtype=np.float32))
+    mixed = {k: v if k in entry.predictions else np.minimum(v, 1).astype(next(types)) for k, v in drawn.items()}
+    assert_same_bits(entry.run(mixed), entry.run({k: v.astype(np.float32) for k, v in mixed.items()}))

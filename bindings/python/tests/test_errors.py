@@ -1,0 +1,206 @@
+"""What is refused, and that the sentence names the argument."""
+import numpy as np
+import pytest
+import segloss
+
+from catalog import BY_NAME, CATALOG, LOSSES
+from support import SMALL
+
+EACH_ARGUMENT = [(entry, name) for entry in CATALOG for name in entry.draw((1, 1, 1))]
+
+
+def refuses(error, name, call):
+    with pytest.raises(error, match=rf"\b{name}\b") as caught:
+        call()
+    assert type(caught.value) is error, "a subclass hides what a script would catch"
+    return str(caught.value)
+
+
+# ---------------------------------------------------------------- shapes
+
+WRONG_SHAPES = {
+    "an image less": lambda a: a[1:],
+    "a column more": lambda a: np.concatenate([a, a[..., :1]], axis=-1),
+    "to be broadcast": lambda a: a[:1],
+    "an axis less": lambda a: a[0],
+    "an axis more": lambda a: a[None],
+    "flat": lambda a: a.ravel(),
+    "turned": lambda a: np.swapaxes(a, -1, -2),
+}
+
+
+@pytest.mark.parametrize("how", WRONG_SHAPES)
+@pytest.mark.parametrize("entry, name", [(e, n) for e, n in EACH_ARGUMENT if n != next(iter(e.draw((1, 1, 1))))], ids=str)
+def test_shapes(entry, name, how):
+    """Every argument after the first, against the first: its name, and both shapes."""
+    inputs = entry.draw(SMALL, dtype=np.float32)
+    inputs[name] = np.ascontiguousarray(WRONG_SHAPES[how](inputs[name]))
+    sentence = refuses(ValueError, name, lambda: entry.run(inputs))
+    assert str(inputs[name].shape[-1]) in sentence
+
+
+@pytest.mark.parametrize("loss", [segloss.MaskDiceLoss(), segloss.MaskL1Loss(), segloss.BalanceLoss()], ids=lambda x: type(x).__name__)
+def test_rank_seven(loss):
+    a = np.full((1, 2, 1, 2, 1, 2, 1), 0.5, np.float32)
+    refuses(ValueError, "pred", lambda: loss(a, a, a))
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (13, 17), (13, 17, 2), (2, 3, 13, 17, 1)], ids=str)
+def test_rank_of_maps(shape):
+    inputs = {**BY_NAME["db"].draw(SMALL, dtype=np.float32), "maps": np.full(shape, 0.5, np.float32)}
+    refuses(ValueError, "maps", lambda: segloss.DBLoss()(*inputs.values()))
+
+
+@pytest.mark.parametrize("variant, channels", [(v, c) for v in ("published", "wenmuzhou", "paper") for c in (0, 1, 2, 4) if (v, c) != ("wenmuzhou", 2)])
+def test_channels_of_maps(variant, channels):
+    n, h, w = SMALL
+    inputs = {**BY_NAME["db"].draw(SMALL, dtype=np.float32), "maps": np.full((n, channels, h, w), 0.5, np.float32)}
+    sentence = refuses(ValueError, "maps", lambda: segloss.DBLoss(variant=variant)(*inputs.values()))
+    assert "3" in sentence and str(channels) in sentence
+
+
+@pytest.mark.parametrize("shape", [(26, 17), (2, 2, 13, 17), (442,), (1, 1, 2, 13, 17)], ids=str)
+def test_ohem_needs_images(shape):
+    a = np.full(shape, 0.5, np.float32)
+    refuses(ValueError, "pred", lambda: segloss.BalanceLoss(main_loss_type="DiceOHEM")(a, a, a))
+
+
+@pytest.mark.parametrize("shape", [(13, 17), (2, 2, 13, 17), (2, 1, 1, 13, 17)], ids=str)
+def test_channels_of_mhliao(shape):
+    inputs = BY_NAME["l1-balance-ce"].draw(SMALL, dtype=np.float32)
+    inputs["binary"] = np.full(shape, 0.5, np.float32)
+    refuses(ValueError, "binary", lambda: segloss.L1BalanceCELoss()(*inputs.values()))
+
+
+@pytest.mark.parametrize("missing", ["thresh", "thresh_binary"])
+def test_thresholds_come_together(missing):
+    inputs = {**BY_NAME["l1-balance-ce"].draw(SMALL, dtype=np.float32), missing: None}
+    with pytest.raises((ValueError, TypeError), match=r"\bthresh"):
+        segloss.L1BalanceCELoss()(*inputs.values())
+
+
+@pytest.mark.parametrize("shape", [(2, 13, 16), (2, 13), (1, 13, 17)], ids=str)
+def test_step_shapes(shape):
+    p, other = np.full(SMALL, 0.5), np.full(shape, 0.5)
+    refuses(ValueError, "thresh", lambda: segloss.db_step(p, other))
+    refuses(ValueError, "thresh", lambda: segloss.db_step_grad(p, other, p))
+    refuses(ValueError, "grad_output", lambda: segloss.db_step_grad(p, p, other))
+
+
+# ---------------------------------------------------------------- element types
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64, bool, np.complex64, object, "U4", "M8[s]", ">f4", np.longdouble], ids=str)
+@pytest.mark.parametrize("entry, name", [(e, n) for e, n in EACH_ARGUMENT if n in e.predictions and n != "grad_output"], ids=str)
+def test_types_of_predictions(entry, name, dtype):
+    """Floats of 2, 4 or 8 bytes in the machine's own order; another order must not be read as if it were."""
+    inputs = entry.draw(SMALL, dtype=np.float32)
+    inputs[name] = np.zeros(inputs[name].shape, dtype)
+    sentence = refuses(TypeError, name, lambda: entry.run(inputs))
+    assert "float32" in sentence or "f32" in sentence
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, object, "U4", "M8[s]", ">f4", ">i4", np.longdouble], ids=str)
+@pytest.mark.parametrize("entry, name", [(e, n) for e, n in EACH_ARGUMENT if n not in e.predictions], ids=str)
+def test_types_of_targets(entry, name, dtype):
+    inputs = entry.draw(SMALL, dtype=np.float32)
+    inputs[name] = np.zeros(inputs[name].shape, dtype)
+    refuses(TypeError, name, lambda: entry.run(inputs))
+
+
+@pytest.mark.parametrize("thing", [None, 0.5, "pred", {"pred": 1}, object()], ids=lambda t: type(t).__name__)
+@pytest.mark.parametrize("entry, name", EACH_ARGUMENT, ids=str)
+def test_no_arrays(entry, name, thing):
+    if thing is None and (name == "weights" or name.startswith("thresh") and entry.name == "l1-balance-ce"):
+        pytest.skip("may be left out")
+    inputs = {**entry.draw(SMALL, dtype=np.float32), name: thing}
+    refuses(TypeError, name, lambda: entry.run(inputs))
+
+
+# ---------------------------------------------------------------- options
+
+NAN, INF = float("nan"), float("inf")
+OPTIONS = [
+    ("dice", "eps", [NAN, INF], ["x", None, [1.0]]),
+    ("l1", "eps", [NAN, INF], ["x", None]),
+    ("balance-dice", "eps", [NAN, INF], ["x", None]),
+    ("balance-bce", "negative_ratio", [NAN, INF], ["x", None]),
+    ("balance-bce", "fallback_negative_num", [-1], ["x", 2.5, None]),
+    ("balance-bce", "main_loss_type", ["Euclidean", "CrossEntropyLoss", "dice", "", "DiceFocalLoss"], []),
+    ("db", "main_loss_type", ["Euclidean", "CrossEntropyLoss", "dice"], []),
+    ("db", "alpha", [NAN, INF], ["x"]),
+    ("db", "beta", [NAN, INF], ["x"]),
+    ("db", "ohem_ratio", [NAN, INF], ["x", None]),
+    ("db", "eps", [NAN, INF], ["x", None]),
+    ("db", "variant", ["mhliao", "", "Paper"], []),
+    ("db-paper", "step_k", [NAN, INF], ["x", None]),
+    ("db", "fallback_negative_num", [-1], ["x"]),
+    ("l1-balance-ce", "eps", [NAN, INF], ["x"]),
+    ("l1-balance-ce", "l1_scale", [NAN, INF], ["x", None]),
+    ("l1-balance-ce", "bce_scale", [NAN, INF], ["x", None]),
+    ("l1-balance-ce", "negative_ratio", [NAN, INF], ["x", None]),
+]
+CLASSES = {"dice": segloss.MaskDiceLoss, "l1": segloss.MaskL1Loss, "balance-dice": segloss.BalanceLoss, "balance-bce": segloss.BalanceLoss,
+           "db": segloss.DBLoss, "db-paper": segloss.DBLoss, "l1-balance-ce": segloss.L1BalanceCELoss}
+
+
+@pytest.mark.parametrize("entry, option, value, error",
+                         [(e, o, v, error) for e, o, values, types in OPTIONS for error, vs in ((ValueError, values), (TypeError, types)) for v in vs], ids=str)
+def test_options(entry, option, value, error):
+    """When it is built or when it is called, whichever knows first."""
+    variant = {"variant": "paper"} if entry == "db-paper" and option != "variant" else {}
+    sentence = refuses(error, option, lambda: CLASSES[entry](**variant, **{option: value})(*BY_NAME[entry].draw(SMALL).values()))
+    assert not isinstance(value, str) or repr(value) in sentence, "what came belongs in the sentence"
+
+
+@pytest.mark.parametrize("entry", LOSSES, ids=repr)
+def test_policies(entry):
+    sentence = refuses(ValueError, "non_finite", lambda: entry.run(entry.draw(SMALL), {"non_finite": "ignore"}))
+    assert all(policy in sentence for policy in ("propagate", "refuse", "skip_masked"))
+
+
+@pytest.mark.parametrize("name", ["Euclidean", "CrossEntropyLoss"])
+def test_dead_options_say_so(name):
+    """They exist in the original's list and never worked there."""
+    sentence = refuses(ValueError, "main_loss_type", lambda: segloss.BalanceLoss(main_loss_type=name)(*BY_NAME["dice"].draw(SMALL).values()))
+    assert name in sentence and "DiceLoss" in sentence
+
+
+def test_a_total_must_be_a_number():
+    """Cross-entropy without balancing is a map: upstream's backward quietly sums it."""
+    inputs = BY_NAME["db"].draw(SMALL).values()
+    with pytest.raises(ValueError, match="balance_loss"):
+        segloss.DBLoss(balance_loss=False, main_loss_type="BCELoss")(*inputs)
+
+
+@pytest.mark.parametrize("value", [NAN, "x", None, np.ones(3), [1.0, 2.0]], ids=str)
+@pytest.mark.parametrize("entry", LOSSES, ids=repr)
+def test_grad_output(entry, value):
+    """One finite number for a loss that is one number."""
+    inputs = entry.draw(SMALL)
+    if isinstance(value, float):
+        _, grads = entry.run(inputs, grad_output=value)
+        assert all(np.isnan(g).any() for g in grads), "NaN propagates like any other factor"
+        return
+    with pytest.raises((ValueError, TypeError), match=r"\bgrad_output\b"):
+        entry.run(inputs, grad_output=value)
+
+
+def test_a_map_of_upstream_gradients_has_the_maps_shape():
+    p, g, m = BY_NAME["dice"].draw(SMALL).values()
+    refuses(ValueError, "grad_output", lambda: segloss.BalanceLoss(False, "BCELoss").value_and_grad(p, g, m, grad_output=np.ones((3, 4))))
+
+
+@pytest.mark.parametrize("k", [NAN, INF], ids=str)
+def test_step_k(k):
+    p = np.full(SMALL, 0.5)
+    refuses(ValueError, "k", lambda: segloss.db_step(p, p, k))
+    refuses(ValueError, "k", lambda: segloss.db_step_grad(p, p, p, k))
+
+
+@pytest.mark.parametrize("make", [segloss.MaskDiceLoss, segloss.MaskL1Loss, segloss.BalanceLoss, segloss.DBLoss, segloss.L1BalanceCELoss])
+def test_unknown_options_and_positions(make):
+    """Ours are keyword-only: a position that the original does not have must not be taken for one of them."""
+    with pytest.raises(TypeError):
+        make(no_such_option=1)
+    with pytest.raises(TypeError):
+        make(1e-6, "DiceLoss", 3, 1, 1e-6, 1e-6, 1e-6, 1e-6)

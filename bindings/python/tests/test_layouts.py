@@ -1,0 +1,77 @@
+"""Views are read in place and give the bits of their contiguous copies."""
+import numpy as np
+import pytest
+
+from catalog import CATALOG, LOSSES
+from support import LAYOUTS, PREDICTION_TYPES, SMALL, assert_same_bits
+
+# Rows longer than a block, an image longer than a chunk; and one that fits into neither.
+SHAPES = [SMALL, (2, 41, 1613)]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=list(LAYOUTS))
+@pytest.mark.parametrize("entry", CATALOG, ids=repr)
+def test_all_in_one_layout(entry, layout):
+    for shape in SHAPES:
+        for target in (np.float32, np.uint8):
+            inputs = entry.draw(shape, dtype=np.float32, target=target)
+            assert_same_bits(entry.run({k: layout(v) for k, v in inputs.items()}), entry.run(inputs))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=list(LAYOUTS))
+@pytest.mark.parametrize("kind", ["f64", "f16", "bf16"])
+def test_every_type_in_every_layout(kind, layout):
+    for entry in CATALOG:
+        inputs = entry.draw(SMALL, dtype=PREDICTION_TYPES[kind])
+        assert_same_bits(entry.run({k: layout(v) for k, v in inputs.items()}), entry.run(inputs))
+
+
+@pytest.mark.parametrize("target", [np.uint8, np.int32, np.int64, bool, np.float16])
+def test_every_target_in_every_layout(target):
+    for entry in LOSSES:
+        inputs = entry.draw(SMALL, dtype=np.float32, target=target)
+        want = entry.run(inputs)
+        for layout in LAYOUTS.values():
+            assert_same_bits(entry.run({k: v if k in entry.predictions else layout(v) for k, v in inputs.items()}), want)
+
+
+@pytest.mark.parametrize("entry", CATALOG, ids=repr)
+def test_each_argument_in_a_layout_of_its_own(entry):
+    """The walks of several arguments must not get mixed up: prediction, label and mask each go their own way through memory."""
+    inputs = entry.draw(SHAPES[1], dtype=np.float32)
+    want = entry.run(inputs)
+    kinds = list(LAYOUTS.values())
+    for turn in range(len(kinds)):
+        mixed = {k: kinds[(turn + 3 * i) % len(kinds)](v) for i, (k, v) in enumerate(inputs.items())}
+        assert_same_bits(entry.run(mixed), want)
+
+
+@pytest.mark.parametrize("axes", [(0,), (1,), (2,), (0, 1), (1, 2), (0, 1, 2)], ids=str)
+@pytest.mark.parametrize("entry", LOSSES, ids=repr)
+def test_broadcast_targets(entry, axes):
+    """Strides of zero: one row, one image or one number standing for all."""
+    for shape in SHAPES:
+        inputs = entry.draw(shape, dtype=np.float32, target=np.float32)
+        for name in inputs:
+            if name not in entry.predictions:
+                once = inputs[name][tuple(slice(0, 1) if i in axes else slice(None) for i in range(3))]
+                inputs[name] = np.broadcast_to(once, shape)
+        assert_same_bits(entry.run(inputs), entry.run({k: v.copy() for k, v in inputs.items()}))
+
+
+@pytest.mark.parametrize("entry", [e for e in CATALOG if not e.name.startswith("db")], ids=repr)
+def test_broadcast_predictions(entry):
+    """Legal as inputs; the gradient has a place for every element all the same."""
+    inputs = entry.draw(SMALL, dtype=np.float32)
+    for name in entry.predictions:
+        inputs[name] = np.broadcast_to(inputs[name][:, :1], SMALL)
+    assert_same_bits(entry.run(inputs), entry.run({k: v.copy() for k, v in inputs.items()}))
+
+
+@pytest.mark.parametrize("entry", CATALOG, ids=repr)
+def test_inputs_are_never_written(entry):
+    for dtype in (np.float32, np.float64):
+        inputs = entry.draw(SMALL, dtype=dtype)
+        before = {k: v.tobytes() for k, v in inputs.items()}
+        entry.run(inputs)
+        assert {k: v.tobytes() for k, v in inputs.items()} == before
