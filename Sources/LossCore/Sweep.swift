@@ -438,6 +438,7 @@ private struct Reader {
         if isNative, count == padded, walk.run >= count {
             let address = UnsafeRawPointer(walk.address)
             walk.advance(count)
+            csystem_prefetch(address + count * nativeBytes, count * nativeBytes)
             return address
         }
         var done = 0

@@ -218,5 +218,5 @@ def l1_balance_ce(binary, thresh, thresh_binary, gt, mask, thresh_map, thresh_ma
         return {"loss": ce, "bce_loss": ce}, (g_binary, None, None)
     l1, g_thresh = mask_l1_guarded(thresh, thresh_map, thresh_mask)
     dice, g_dice = mask_dice(thresh_binary, gt, mask, eps=eps)
-    parts = {"loss": dice + l1_scale * l1 + bce_scale * ce, "bce_loss": ce, "thresh_loss": l1, "dice_loss": dice}
+    parts = {"loss": dice + l1_scale * l1 + bce_scale * ce, "bce_loss": ce, "l1_loss": l1, "dice_loss": dice}
     return parts, (bce_scale * g_binary, l1_scale * g_thresh, g_dice)

@@ -90,11 +90,11 @@ def test_an_empty_threshold_mask_has_no_eps_to_hide_behind():
     inputs = ENTRY.draw(SMALL)
     inputs["thresh_mask"][:] = 0
     parts, grads = ENTRY.run(inputs, {"return_parts": True})
-    assert parts["thresh_loss"] == 0.0 and not grads[1].any()
+    assert parts["l1_loss"] == 0.0 and not grads[1].any()
     inputs["thresh_mask"][0, 0, 0] = 2.0**-7
     parts, grads = ENTRY.run(inputs, {"return_parts": True})
     distance = abs(inputs["thresh"] - inputs["thresh_map"])[0, 0, 0]
-    assert parts["thresh_loss"] == pytest.approx(distance, rel=1e-14) and abs(grads[1]).sum() == pytest.approx(10 if distance else 0, rel=1e-14)
+    assert parts["l1_loss"] == pytest.approx(distance, rel=1e-14) and abs(grads[1]).sum() == pytest.approx(10 if distance else 0, rel=1e-14)
 
 
 # ---------------------------------------------------------------- bytes
