@@ -7,18 +7,15 @@ func histogram<V: Vector>(
     _: V.Type, _ v: In, _ count: Int, _ round: Int, _ prefix: UInt64, _ counts: UnsafeMutablePointer<UInt32>
 ) {
     let shift = UInt64(truncatingIfNeeded: V.bytes &* 8 &- 16 &* (round &+ 1))
-    // Keys of 128 elements at a time (1 KB of stack at most): vector code makes them, scalar code counts them.
-    withUnsafeTemporaryAllocation(byteCount: 128 &* V.bytes, alignment: 64) { keys in
-        let keys = keys.baseAddress.unsafelyUnwrapped
+    // Vector code makes sixteen keys, scalar code counts them.
+    var orders = V.load(v, 0).order
+    withUnsafeMutableBytes(of: &orders) { orders in
+        let keys = orders.baseAddress.unsafelyUnwrapped
         var start = 0
         while start < count {
-            let size = Swift.min(128, count &- start)
+            V.storeOrder(V.load(v, start).order, keys, 0)
+            let size = Swift.min(16, count &- start)
             var i = 0
-            while i < size {
-                V.storeOrder(V.load(v, start &+ i).order, keys, i)
-                i &+= 16
-            }
-            i = 0
             if round == 0 {
                 while i < size {
                     counts[Int(truncatingIfNeeded: V.key(In(keys), i) &>> shift)] &+= 1
@@ -31,7 +28,7 @@ func histogram<V: Vector>(
                     i &+= 1
                 }
             }
-            start &+= size
+            start &+= 16
         }
     }
 }
@@ -47,9 +44,9 @@ func sumAbove<V: Vector>(_: V.Type, _ v: In, _ prefix: UInt64, _ n: Int, _ sums:
 @inline(__always)
 func countEqual<V: Vector>(_: V.Type, _ v: In, _ threshold: Double, _ count: Int) -> Int {
     let threshold = V(threshold).order, one = V(1)
-    return withUnsafeTemporaryAllocation(of: Double.self, capacity: 16) { sums in
-        let lanes = sums.baseAddress.unsafelyUnwrapped
-        V64(0).store(lanes, 0)
+    var lanes = V64(0)
+    return withUnsafeMutableBytes(of: &lanes) { raw in
+        let lanes = raw.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: Double.self)
         sum((count &+ 31) & ~31, lanes) { i in
             let inside = V.less(V(Double(i)) + V.positions, V(Double(count)))
             return one.keep(V.and(inside, V.orderEqual(V.load(v, i).order, threshold)))

@@ -66,6 +66,21 @@ def test_soft_labels(entry, name):
     check_gradient(grads[0], wanted[0], 1e-12)
 
 
+@pytest.mark.parametrize("kind", ["f64", "f32"])
+@pytest.mark.parametrize("entry", named("db"), ids=repr)
+def test_constant_maps(entry, kind):
+    """The worst case of a float32 sum in every term at once."""
+    inputs = entry.draw((2, 255, 257), dtype=kind.replace("f", "float"))
+    for channel, p in enumerate([0.3, 0.45, 0.1][:inputs["maps"].shape[1]]):
+        inputs["maps"][:, channel] = p
+    inputs["threshold_map"][:] = 0.7
+    value, grads = entry.run(inputs)
+    want, wanted = entry.reference(*inputs.values())
+    on_value, on_gradient = bounds(kind, entry.divides)
+    check_value(value, want, on_value)
+    check_gradient(grads[0], wanted[0], on_gradient)
+
+
 def test_a_batch_without_text_costs_exactly_one():
     """Shrink 0, threshold 0, binary 1: the "loss stays 1.0" of the issue trackers, and no gradient anywhere."""
     inputs = BY_NAME["db"].draw(SMALL, dtype=np.float32)

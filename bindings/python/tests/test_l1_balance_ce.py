@@ -133,6 +133,16 @@ def test_log1p_keeps_small_probabilities(kind):
     assert value == pytest.approx(1e-8 / 2, rel=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["f64", "f32"])
+def test_confident_probabilities(kind):
+    """From 1e-7 to 1 - 6e-8, as a trained net has them: small logarithms keep their digits in the sum, large slopes in the gradient."""
+    exponents = np.random.default_rng(0).permutation(np.linspace(-7, -0.01, 2 * 31 * 37)).reshape(2, 31, 37)
+    p = (10.0**exponents).astype(np.float32)
+    p[0] = 1 - p[0]
+    g = scene("binary", p.shape)[0].astype(np.uint8)
+    check_alone(p.astype(kind.replace("f", "float")), g, np.ones_like(g), kind)
+
+
 def test_ties_go_to_the_lowest_index():
     p, g = np.full((2, 99, 991), 0.25, np.float32), np.zeros((2, 99, 991), np.uint8)
     g.reshape(-1)[5::7] = 1

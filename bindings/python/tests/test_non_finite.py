@@ -153,8 +153,10 @@ def test_refuse_predictions(entry, value):
             entry.run(poison(inputs, {name: at}, value), {"non_finite": "refuse"})
 
 
-@pytest.mark.parametrize("entry, argument", [(e, a) for e in LOSSES for a in e.draw((1, 1, 1)) if a not in e.predictions], ids=str)
+@pytest.mark.parametrize("entry, argument", [(e, a) for e in LOSSES for a in e.draw((1, 1, 1)) if a not in e.predictions
+                                             and not (e.name == "db-wenmuzhou-2" and "threshold" in a)], ids=str)
 def test_refuse_targets(entry, argument):
+    """All that are read: two maps leave nothing to do for the targets of the threshold."""
     inputs = entry.draw(SMALL, dtype=np.float32)
     inputs[argument][AT] = np.nan
     with pytest.raises(ValueError, match=rf"\b{argument}\b"):

@@ -9,7 +9,7 @@ import segloss
 
 import reference as ref
 from frameworks import framework
-from support import SMALL, check_gradient, probabilities, scene
+from support import SMALL, bfloat16, check_gradient, probabilities, scene
 
 torch = framework("torch")
 import upstream_torch as up  # noqa: E402  (needs torch)
@@ -104,6 +104,23 @@ def test_dice_and_l1(name):
         value, grad = loss.value_and_grad(p, g, m)
         tensor = leaf(p)
         agree(value, [grad], upstream(tensor, *map(torch.tensor, (g, m))), [tensor])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16], ids=str)
+def test_tensors_are_read_where_they_are(dtype):
+    """By DLPack, strided and with any target type: the bits that numpy arrays of the same numbers give."""
+    p, (_, _, g, m) = probabilities(np.random.default_rng(0), SMALL), targets("binary", SMALL)
+    tensor = torch.tensor(p).to(dtype)
+    loss = segloss.MaskDiceLoss()
+    want, wanted = loss.value_and_grad(p.astype(str(dtype).removeprefix("torch.")) if dtype != torch.bfloat16 else as_bfloat16(tensor), g, m)
+    for view in (tensor, tensor.transpose(1, 2).contiguous().transpose(1, 2), torch.stack([tensor, tensor], -1)[..., 1]):
+        for target in (torch.uint8, torch.bool, torch.int64):
+            value, grad = loss.value_and_grad(view, torch.tensor(g).to(target), torch.tensor(m).to(target))
+            assert value == want and grad.dtype == wanted.dtype and grad.tobytes() == wanted.tobytes()
+
+
+def as_bfloat16(tensor):
+    return tensor.view(torch.int16).numpy().view(bfloat16)
 
 
 def test_step():

@@ -1,5 +1,9 @@
 """The number of threads changes how long it takes, never a bit."""
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,6 +35,40 @@ def test_same_bits_in_place_and_strided(entry, threads):
     want = entry.run(inputs)
     threads(3)
     assert_same_bits(entry.run(inputs), want)
+
+
+def run_alone(script, **environment):
+    done = subprocess.run([sys.executable, "-c", script], env={**os.environ, **environment}, cwd=Path(__file__).parent,
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.split()
+
+
+def test_the_environment_sets_the_number():
+    assert run_alone("import segloss; print(segloss.num_threads())", SEGLOSS_NUM_THREADS="3") == ["3"]
+
+
+def test_a_forked_child_computes():
+    """Data loaders fork with the pool alive; the child has none of its threads, and the parent keeps all of them."""
+    script = """if True:
+        import hashlib, os, signal, sys, numpy as np, segloss
+        from catalog import BY_NAME
+        from support import bits
+        entry = BY_NAME["db-bce"]
+        inputs = entry.draw((3, 503, 509), dtype=np.float32)
+        digest = lambda: hashlib.sha256(b"".join(bits(entry.run(inputs)))).hexdigest()
+        segloss.set_num_threads(3)
+        print(digest(), flush=True)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            print(digest(), flush=True)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        print(digest())
+    """
+    digests = run_alone(script)
+    assert len(digests) == 3 and len(set(digests)) == 1
 
 
 def test_called_from_many_threads_at_once(threads):

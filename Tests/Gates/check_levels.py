@@ -1,0 +1,90 @@
+"""Holds the kernel modules to their instruction sets.
+
+Code generation can quietly break what dispatch promises, in two ways that no numeric test sees:
+
+1. A kernel object that emits a weak copy of library code: the linker keeps one copy of all, so that an AVX level runs the
+   baseline's code (slow), or an old processor an AVX level's (a crash).
+2. An AVX instruction outside the AVX modules: a crash on processors without it.
+
+And one that is merely slow: a call out of a vector kernel (to libm, lane by lane). Usage: check_levels.py BUILD_FOLDER [library]
+"""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+VECTOR_MODULES = ("LossKernelsAVX2", "LossKernelsAVX512")
+# The stack protector, and what Swift's linker metadata names.
+ALLOWED = re.compile(r"__stack_chk_fail|__swift_\w*|_swift_FORCE_LOAD\w*")
+
+
+def run(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def objects(build: pathlib.Path, module: str) -> list[str]:
+    found = sorted(map(str, (build / f"{module}.build").rglob("*.o")))
+    if not found:
+        sys.exit(f"no objects of {module} in {build}: build first")
+    return found
+
+
+def foreign_weak_text(build: pathlib.Path) -> list[str]:
+    problems = []
+    for module in ("LossKernels", *VECTOR_MODULES):
+        own = re.compile(rf"^(\$s{len(module)}{module}|__swift_|symbolic|DW\.ref)")
+        for line in run("nm", *objects(build, module)).splitlines():
+            parts = line.split()
+            # W and V alike: `nm` calls weak functions W, weak data V; only functions carry an instruction set.
+            if len(parts) == 3 and parts[1] == "W" and not own.match(parts[2]):
+                problems.append(f"{module}: weak code that is not its own: {parts[2]}")
+    return problems
+
+
+def calls_out_of_kernels(build: pathlib.Path) -> list[str]:
+    problems = []
+    for module in VECTOR_MODULES:
+        own = re.compile(rf"\$s(So|{len(module)}{module})")  # its own, and the imported C table's type
+        for line in run("nm", "--undefined-only", *objects(build, module)).splitlines():
+            name = line.split()[-1] if line.split()[:1] == ["U"] else ""
+            if name and not own.match(name) and not ALLOWED.fullmatch(name):
+                problems.append(f"{module}: refers to {name}")
+    return problems
+
+
+def vector_code_elsewhere(library: pathlib.Path) -> list[str]:
+    problems, function = {}, "?"
+    listing = subprocess.Popen(
+        ["objdump", "-d", "--no-show-raw-insn", str(library)], stdout=subprocess.PIPE, text=True
+    )
+    for line in listing.stdout:
+        if line.endswith(">:\n"):
+            function = line.split("<", 1)[1][:-3]
+        elif "\tv" in line and not any(module in function for module in VECTOR_MODULES):
+            instruction = line.split("\t")[-1].split()[0]
+            if instruction not in ("verr", "verw"):
+                problems[function] = instruction
+    if listing.wait() != 0:
+        sys.exit(f"objdump could not read {library}")
+    return [f"{library.name}: {instruction} in {function}" for function, instruction in problems.items()]
+
+
+def main() -> None:
+    build = pathlib.Path(sys.argv[1])
+    library = pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else build / "libsegloss.so"
+    checks = {
+        "no foreign weak code in the kernel modules": foreign_weak_text(build),
+        "no call out of a vector kernel": calls_out_of_kernels(build),
+        "no AVX instruction outside the AVX modules": vector_code_elsewhere(library),
+    }
+    for name, problems in checks.items():
+        print(f"{'ok    ' if not problems else 'FAILED'} {name}")
+        for problem in problems[:20]:
+            print(f"       {problem}")
+    if any(checks.values()):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
