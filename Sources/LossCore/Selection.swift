@@ -35,6 +35,7 @@ extension Sweep {
         guard count <= Int(UInt32.max) else {
             throw LossError(.unsupported, "selection among \(count) elements: at most \(UInt32.max) are supported")
         }
+        let k = min(k, count)
         guard k > 0 else { return .none }
 
         var sweep = self
@@ -42,7 +43,7 @@ extension Sweep {
         sweep.checksValues = false
         let rounds = Int(kernels.key_bits) / 16
         var prefix: UInt64 = 0
-        var remaining = min(k, count)
+        var remaining = k
         var selection = Selection.none
         for round in 0..<rounds {
             let isLast = round == rounds - 1

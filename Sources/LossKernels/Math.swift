@@ -59,7 +59,7 @@ extension Vector {
         return series.scaled(byPowerOfTwo: n)
     }
 
-    /// σ(x) and 1 − σ(x), each with all its digits: e/(1+e) and 1/(1+e) with e = e^−|x|. Error < 2 ulp.
+    /// σ(x) and 1 − σ(x), each with all its digits: e/(1+e) and 1/(1+e) with e = e^−|x|. Error < 3 ulp.
     @inline(__always) func sigmoid() -> (value: Self, complement: Self) {
         let e = (-magnitude).exp()
         let large = Self(1) / (Self(1) + e)

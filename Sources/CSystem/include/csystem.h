@@ -3,11 +3,7 @@
 #ifndef CSYSTEM_H
 #define CSYSTEM_H
 
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -23,20 +19,16 @@ static inline int csystem_cpu_level(void) {
   return 0;
 }
 
-/* Processors that this process may run on (glibc's Swift module hides sched_getaffinity). */
+/* Declared here, since asking the headers for it (_GNU_SOURCE) changes types that other modules share. */
+int sched_getaffinity(int pid, unsigned long size, void *mask);
+
+/* Processors that this process may run on. */
 static inline int csystem_cpu_count(void) {
-  cpu_set_t *set;
-  int count = 1, size;
-  for (size = 1024; size <= 1 << 20; size *= 2) { /* machines with more than 1024 processors */
-    set = CPU_ALLOC(size);
-    if (!set) break;
-    if (sched_getaffinity(0, CPU_ALLOC_SIZE(size), set) == 0) {
-      count = CPU_COUNT_S(CPU_ALLOC_SIZE(size), set);
-      CPU_FREE(set);
-      break;
-    }
-    CPU_FREE(set);
-  }
+  unsigned long mask[1024]; /* 65536 processors */
+  int count = 0, i;
+  memset(mask, 0, sizeof mask);
+  if (sched_getaffinity(0, sizeof mask, mask) != 0) return 1;
+  for (i = 0; i < 1024; ++i) count += __builtin_popcountl(mask[i]);
   return count < 1 ? 1 : count;
 }
 

@@ -2,6 +2,7 @@
 
 All inputs are exact in every element type (see `support.grid`).
 """
+
 from dataclasses import dataclass
 from typing import Callable
 
@@ -15,11 +16,11 @@ from support import binary, grid
 @dataclass(frozen=True)
 class Entry:
     name: str
-    make: Callable                 # (**options) -> loss
-    inputs: Callable               # (rng, N x H x W) -> {argument: float64 array}
-    reference: Callable            # (*inputs) -> (value or parts, tuple of gradients)
+    make: Callable  # (**options) -> loss
+    inputs: Callable  # (rng, N x H x W) -> {argument: float64 array}
+    reference: Callable  # (*inputs) -> (value or parts, tuple of gradients)
     predictions: tuple = ("pred",)
-    divides: bool = False          # whether the gradient divides by p (1 - p)
+    divides: bool = False  # whether the gradient divides by p (1 - p)
 
     def __repr__(self):
         return self.name
@@ -49,13 +50,16 @@ def step_reference(p, t, grad_output):
 
 def one(function, **options):
     """A reference with one gradient, as one with a tuple of them."""
+
     def call(*inputs):
         value, grad = function(*inputs, **options)
         return value, (grad,)
+
     return call
 
 
 # ---------------------------------------------------------------- inputs
+
 
 def triple(rng, shape):
     return {"pred": grid(rng, shape), "gt": binary(rng, shape, 0.2), "mask": binary(rng, shape, 0.9)}
@@ -68,14 +72,27 @@ def weighted(rng, shape):
 def detector(channels):
     def draw(rng, shape):
         n, h, w = shape
-        return {"maps": grid(rng, (n, channels, h, w)), "threshold_map": grid(rng, shape, low=77, high=180),
-                "threshold_mask": binary(rng, shape, 0.4), "shrink_map": binary(rng, shape, 0.2), "shrink_mask": binary(rng, shape, 0.9)}
+        return {
+            "maps": grid(rng, (n, channels, h, w)),
+            "threshold_map": grid(rng, shape, low=77, high=180),
+            "threshold_mask": binary(rng, shape, 0.4),
+            "shrink_map": binary(rng, shape, 0.2),
+            "shrink_mask": binary(rng, shape, 0.9),
+        }
+
     return draw
 
 
 def mhliao(rng, shape):
-    return {"binary": grid(rng, shape), "thresh": grid(rng, shape), "thresh_binary": grid(rng, shape), "gt": binary(rng, shape, 0.2),
-            "mask": binary(rng, shape, 0.9), "thresh_map": grid(rng, shape, low=77, high=180), "thresh_mask": binary(rng, shape, 0.4)}
+    return {
+        "binary": grid(rng, shape),
+        "thresh": grid(rng, shape),
+        "thresh_binary": grid(rng, shape),
+        "gt": binary(rng, shape, 0.2),
+        "mask": binary(rng, shape, 0.9),
+        "thresh_map": grid(rng, shape, low=77, high=180),
+        "thresh_mask": binary(rng, shape, 0.4),
+    }
 
 
 def step(rng, shape):
@@ -84,16 +101,28 @@ def step(rng, shape):
 
 # ---------------------------------------------------------------- the catalog
 
+
 def balance_entry(name, main, divides=False, **options):
     """`fallback_negative_num` is `fallback` and `negative_ratio` is `ratio` in the reference."""
     short = {"fallback_negative_num": "fallback", "negative_ratio": "ratio"}
-    return Entry(name, lambda **o: segloss.BalanceLoss(main_loss_type=main, **options, **o), triple,
-                 one(ref.balance, main=main, **{short.get(k, k): v for k, v in options.items()}), divides=divides)
+    return Entry(
+        name,
+        lambda **o: segloss.BalanceLoss(main_loss_type=main, **options, **o),
+        triple,
+        one(ref.balance, main=main, **{short.get(k, k): v for k, v in options.items()}),
+        divides=divides,
+    )
 
 
 def db_entry(name, channels=3, divides=False, main="DiceLoss", **options):
-    return Entry(name, lambda **o: segloss.DBLoss(main_loss_type=main, **options, **o), detector(channels),
-                 one(ref.db_loss, main=main, **options), ("maps",), divides)
+    return Entry(
+        name,
+        lambda **o: segloss.DBLoss(main_loss_type=main, **options, **o),
+        detector(channels),
+        one(ref.db_loss, main=main, **options),
+        ("maps",),
+        divides,
+    )
 
 
 CATALOG = [
@@ -114,8 +143,14 @@ CATALOG = [
     db_entry("db-wenmuzhou-2", channels=2, divides=True, variant="wenmuzhou"),
     db_entry("db-paper", divides=True, variant="paper"),
     db_entry("db-paper-probability", divides=True, variant="paper", step_k=0.0),
-    Entry("l1-balance-ce", lambda **o: segloss.L1BalanceCELoss(**o), mhliao, ref.l1_balance_ce,
-          ("binary", "thresh", "thresh_binary"), divides=True),
+    Entry(
+        "l1-balance-ce",
+        lambda **o: segloss.L1BalanceCELoss(**o),
+        mhliao,
+        ref.l1_balance_ce,
+        ("binary", "thresh", "thresh_binary"),
+        divides=True,
+    ),
     Entry("step", lambda **o: Step(), step, step_reference, ("prob", "thresh", "grad_output")),
 ]
 BY_NAME = {entry.name: entry for entry in CATALOG}

@@ -1,9 +1,10 @@
 """What every test module of the bindings shares."""
+
 import pytest
 from hypothesis import settings
 
 # The same examples every time: a failure in CI is one that can be repeated.
-settings.register_profile("segloss", derandomize=True, deadline=None, max_examples=60)
+settings.register_profile("segloss", derandomize=True, database=None, deadline=None, max_examples=60)
 settings.load_profile("segloss")
 
 
@@ -15,6 +16,7 @@ def pytest_configure(config):
 def threads():
     """Sets the number of threads; puts back what was there."""
     import segloss
+
     before = segloss.num_threads()
     yield segloss.set_num_threads
     segloss.set_num_threads(before)

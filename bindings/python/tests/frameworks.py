@@ -1,4 +1,5 @@
 """Which frameworks take part. All of them, and a missing one is a failure, unless SEGLOSS_TEST_FRAMEWORKS names fewer ("torch", "")."""
+
 import importlib
 import os
 
@@ -15,4 +16,7 @@ def framework(name):
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        pytest.fail(f"{name} is not installed ({error}); install requirements-test.txt or set SEGLOSS_TEST_FRAMEWORKS", pytrace=False)
+        pytest.fail(
+            f"{name} is not installed ({error}); install requirements-test.txt or set SEGLOSS_TEST_FRAMEWORKS",
+            pytrace=False,
+        )

@@ -2,6 +2,7 @@
 
 A number is kept as the text that was printed, because its digits say how much it promises: half a unit of the last one.
 """
+
 import math
 from decimal import Decimal
 
@@ -28,14 +29,20 @@ b = 1 / (1 + np.exp(-50 * (p - t)))
 soft = _map(0.05 + 0.09 * ((7 * _k) % 10))
 
 CHECKSUMS = [
-    ("sum y", lambda: y.sum(), "15"), ("sum m", lambda: m.sum(), "75"), ("sum y m", lambda: (y * m).sum(), "14"),
-    ("sum mt", lambda: mt.sum(), "63"), ("sum x", lambda: x.sum(), "-.399447612721"), ("sum p", lambda: p.sum(), "41.9012807645"),
-    ("sum b", lambda: b.sum(), "44.3163670373"), ("sum soft m", lambda: (soft * m).sum(), "33.63"),
+    ("sum y", lambda: y.sum(), "15"),
+    ("sum m", lambda: m.sum(), "75"),
+    ("sum y m", lambda: (y * m).sum(), "14"),
+    ("sum mt", lambda: mt.sum(), "63"),
+    ("sum x", lambda: x.sum(), "-.399447612721"),
+    ("sum p", lambda: p.sum(), "41.9012807645"),
+    ("sum b", lambda: b.sum(), "44.3163670373"),
+    ("sum soft m", lambda: (soft * m).sum(), "33.63"),
     ("sum (1-soft) m", lambda: ((1 - soft) * m).sum(), "41.37"),
 ]
 
 # ---------------------------------------------------------------- one prediction, one gradient
 
+# fmt: off
 SINGLE = {
     # case:               loss,            sum g,           sum |g|,         g[0],              g[17]
     "dice":             (".746949372602", "-.175778976", ".777326198", "-.0340394705", ".00493071494"),
@@ -51,12 +58,14 @@ SINGLE = {
     "balance bce soft r.5": ("1.31166854376", "1.76448519", "6.04292564", "", ""),
     "balance dice soft r3": (".463879137123", "-.395294826", "", "", ""),
 }
+# fmt: on
 
 # How many pixels of each image the OHEM of Dice selects.
 SELECTED = {"ohem r3": (26, 24), "ohem r3 clean": (28, 28), "ohem r1": (13, 14), "ohem r1 clean": (14, 14)}
 
 # ---------------------------------------------------------------- several predictions: total, then (sum g, sum |g|) of P, T and B
 
+# fmt: off
 COMPOSED = {
     "paddle":           ("7.0481189038", ("-.878894864", "3.88663092"), ("-1.11111109", "9.99999984"), ("-.238924055", ".721512704")),
     "mhliao":           ("11.2979473812", ("24.7073448", "41.0408221"), ("", "10"), ("-.238924055", ".721512704")),
@@ -64,6 +73,7 @@ COMPOSED = {
     "paddle through step": ("7.0481189038", ("-1.1700372", "4.67676892"), ("-.819968761", "10.3378911"), ("", "")),
     "mhliao through step": ("11.2979473812", ("24.4162025", "41.8309601"), ("", "10.3378912"), ("", "")),
 }
+# fmt: on
 
 
 def check(got, printed, what=""):
@@ -72,11 +82,15 @@ def check(got, printed, what=""):
         return
     number = Decimal(printed)
     half_unit = 0.5 * 10.0 ** number.as_tuple().exponent if "." in printed else 0.0
-    assert math.isclose(got, float(number), rel_tol=1e-9, abs_tol=half_unit * (1 + 1e-9)), f"{what}: {got!r} is not {printed}"
+    assert math.isclose(got, float(number), rel_tol=1e-9, abs_tol=half_unit * (1 + 1e-9)), (
+        f"{what}: {got!r} is not {printed}"
+    )
 
 
 def check_gradient(grad, sums, entries=("", ""), what=""):
     """Sum, sum of magnitudes, and entries 0 and 17 of a gradient against the printed ones."""
     grad = np.asarray(grad).ravel()
-    for got, printed, name in zip((grad.sum(), np.abs(grad).sum(), grad[0], grad[17]), (*sums, *entries), ("sum", "sum |.|", "[0]", "[17]")):
+    for got, printed, name in zip(
+        (grad.sum(), np.abs(grad).sum(), grad[0], grad[17]), (*sums, *entries), ("sum", "sum |.|", "[0]", "[17]")
+    ):
         check(float(got), printed, f"{what} gradient {name}")

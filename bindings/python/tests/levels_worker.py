@@ -7,6 +7,7 @@ Run it under SEGLOSS_ISA, or on an emulated processor, and compare the lines:
 
 Everything that goes in comes from integers and exact divisions: numpy's own exp or sin might differ between processors, and would be blamed on us.
 """
+
 import hashlib
 import json
 import sys
@@ -54,7 +55,11 @@ def main():
                 one.update(part)
         hashes[entry.name] = one.hexdigest()
         everything.update(one.digest())
-    json.dump({"instruction_set": segloss.instruction_set(), "sha256": everything.hexdigest(), "losses": hashes}, sys.stdout, indent=1)
+    json.dump(
+        {"instruction_set": segloss.instruction_set(), "sha256": everything.hexdigest(), "losses": hashes},
+        sys.stdout,
+        indent=1,
+    )
     print()
 
 

@@ -6,6 +6,7 @@ gradient is derived by hand; `test_reference.py` holds all of it against finite 
 Names follow the specification: p prediction, g label, m mask, t threshold map, `ts` its target, `P` and `K` the counts of positives and of
 mined negatives. A loss returns `(value, gradient)`; the composed ones return `(parts, gradients)` with the total under "loss".
 """
+
 import math
 
 import numpy as np
@@ -23,6 +24,7 @@ def total(terms):
 
 
 # ---------------------------------------------------------------- terms
+
 
 def mask_dice(p, g, m, weights=None, eps=1e-6):
     """1 - 2I/U, with I = sum(p g m) and U = sum(p m) + sum(g m) + eps, over everything at once."""
@@ -79,6 +81,7 @@ def db_step(p, t, k=50.0):
 
 # ---------------------------------------------------------------- selection
 
+
 def top_k(v, k):
     """Which elements are the k largest: NaN before everything, and the lowest index first among equals."""
     v = np.asarray(v).ravel()
@@ -128,6 +131,7 @@ def mined(pos, neg, ratio, loss, slope, eps=1e-6, fallback=0):
 
 # ---------------------------------------------------------------- BalanceLoss
 
+
 def ohem_mask(p, g, m, ratio=3, clean=False):
     """PSENet's selection, image by image: the positives and the highest scoring negatives. Ties at the threshold all come in."""
     p, g, m = wide(p, g, m)
@@ -171,8 +175,24 @@ def balanced_ce(p, g, m, ratio=3.0, fallback=0):
 
 # ---------------------------------------------------------------- composed losses
 
-def db_loss(maps, ts, mt, g, m, *, variant="published", main="DiceLoss", balanced=True, alpha=None, beta=10, ratio=3, eps=1e-6,
-            step_k=50.0, fallback=0):
+
+def db_loss(
+    maps,
+    ts,
+    mt,
+    g,
+    m,
+    *,
+    variant="published",
+    main="DiceLoss",
+    balanced=True,
+    alpha=None,
+    beta=10,
+    ratio=3,
+    eps=1e-6,
+    step_k=50.0,
+    fallback=0,
+):
     """(parts, gradient N x 3 x H x W); the parts carry their factors, so that they add up to the loss."""
     maps, ts, mt, g, m = wide(maps, ts, mt, g, m)
     alpha = {"published": 5, "wenmuzhou": 1, "paper": 1}[variant] if alpha is None else alpha
@@ -207,11 +227,17 @@ def db_loss(maps, ts, mt, g, m, *, variant="published", main="DiceLoss", balance
         grad[:, 0] += on_binary * step_k * slope
         grad[:, 1] -= on_binary * step_k * slope
 
-    parts = {"loss_shrink_maps": on_shrink * shrink, "loss_threshold_maps": beta * threshold, "loss_binary_maps": on_binary * binary}
+    parts = {
+        "loss_shrink_maps": on_shrink * shrink,
+        "loss_threshold_maps": beta * threshold,
+        "loss_binary_maps": on_binary * binary,
+    }
     return {"loss": sum(parts.values()), **parts}, grad
 
 
-def l1_balance_ce(binary, thresh, thresh_binary, gt, mask, thresh_map, thresh_mask, *, eps=1e-6, l1_scale=10, bce_scale=5, ratio=3.0):
+def l1_balance_ce(
+    binary, thresh, thresh_binary, gt, mask, thresh_map, thresh_mask, *, eps=1e-6, l1_scale=10, bce_scale=5, ratio=3.0
+):
     """MhLiao's, all maps N x H x W: (parts, one gradient per prediction). The parts are bare; the factors stand in the total."""
     ce, g_binary = balanced_ce(binary, gt, mask, ratio)
     if thresh is None:

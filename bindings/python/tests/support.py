@@ -1,15 +1,41 @@
 """Random inputs, memory layouts and comparisons that the tests share. Needs numpy only."""
+
 import ml_dtypes
 import numpy as np
 
 bfloat16 = np.dtype(ml_dtypes.bfloat16)
 
-PREDICTION_TYPES = {"f64": np.dtype(np.float64), "f32": np.dtype(np.float32), "f16": np.dtype(np.float16), "bf16": bfloat16}
-TARGET_TYPES = {**PREDICTION_TYPES, "u8": np.dtype(np.uint8), "bool": np.dtype(bool), "i32": np.dtype(np.int32), "i64": np.dtype(np.int64)}
+PREDICTION_TYPES = {
+    "f64": np.dtype(np.float64),
+    "f32": np.dtype(np.float32),
+    "f16": np.dtype(np.float16),
+    "bf16": bfloat16,
+}
+TARGET_TYPES = {
+    **PREDICTION_TYPES,
+    "u8": np.dtype(np.uint8),
+    "bool": np.dtype(bool),
+    "i32": np.dtype(np.int32),
+    "i64": np.dtype(np.int64),
+}
 
 # N x H x W with counts at and around the library's inner sizes (lanes of 32, blocks of 1024, chunks of 65536) and plain odd ones.
-SHAPES = [(1, 1, 1), (1, 1, 2), (2, 1, 17), (1, 31, 1), (1, 3, 11), (2, 7, 13), (1, 11, 93), (1, 32, 32), (5, 5, 41), (3, 17, 19),
-          (1, 255, 257), (4, 128, 128), (1, 1, 65537), (3, 1, 65537)]
+SHAPES = [
+    (1, 1, 1),
+    (1, 1, 2),
+    (2, 1, 17),
+    (1, 31, 1),
+    (1, 3, 11),
+    (2, 7, 13),
+    (1, 11, 93),
+    (1, 32, 32),
+    (5, 5, 41),
+    (3, 17, 19),
+    (1, 255, 257),
+    (4, 128, 128),
+    (1, 1, 65537),
+    (3, 1, 65537),
+]
 SMALL = (2, 13, 17)
 LARGE = (3, 1, 65537)
 
@@ -19,6 +45,7 @@ def id_of(value):
 
 
 # ---------------------------------------------------------------- values
+
 
 def grid(rng, shape, levels=256, low=1, high=None):
     """Multiples of 1/levels from inside (0, 1).
@@ -39,6 +66,7 @@ def probabilities(rng, shape):
 
 
 # ---------------------------------------------------------------- layouts: the same array, elsewhere in memory
+
 
 def _filled(shape, dtype):
     """Memory whose contents would be noticed if they were read."""
@@ -91,7 +119,10 @@ def read_only(a):
     return a
 
 
-LAYOUTS = {f.__name__.strip("_"): f for f in (sliced, strided, rows_strided, reversed_, channels_last, transposed, misaligned, read_only)}
+LAYOUTS = {
+    f.__name__.strip("_"): f
+    for f in (sliced, strided, rows_strided, reversed_, channels_last, transposed, misaligned, read_only)
+}
 
 
 # ---------------------------------------------------------------- comparisons
@@ -129,7 +160,8 @@ def check_gradient(got, want, bound):
         largest = np.abs(w).max(initial=0)
         assert not error.size or error.max() <= bound * largest, (
             f"map {c}: off by {error.max():.3g} where the largest entry is {largest:.3g}, "
-            f"at {np.unravel_index(np.argmax(error), error.shape)}; {(error > bound * largest).sum()} of {error.size} entries")
+            f"at {np.unravel_index(np.argmax(error), error.shape)}; {(error > bound * largest).sum()} of {error.size} entries"
+        )
 
 
 def bits(result):
@@ -146,6 +178,7 @@ def assert_same_bits(got, want):
 
 # ---------------------------------------------------------------- labels and masks that have gone wrong somewhere before
 
+
 def _choice(rng, shape, values, shares):
     return rng.choice(np.array(values, np.float64), shape, p=shares)
 
@@ -154,15 +187,18 @@ def _choice(rng, shape, values, shares):
 SCENES = {
     "binary": lambda rng, s: (binary(rng, s, 0.2), binary(rng, s, 0.9)),
     "soft": lambda rng, s: (rng.integers(0, 17, s) / 16, binary(rng, s, 0.9)),
-    "soft, weighted mask": lambda rng, s: (rng.integers(0, 17, s) / 16, _choice(rng, s, [0, 0.5, 1, 2], [0.1, 0.2, 0.6, 0.1])),
-    "faint": lambda rng, s: (binary(rng, s, 0.02) / 16, np.ones(s)),                  # the positives add up to less than one
+    "soft, weighted mask": lambda rng, s: (
+        rng.integers(0, 17, s) / 16,
+        _choice(rng, s, [0, 0.5, 1, 2], [0.1, 0.2, 0.6, 0.1]),
+    ),
+    "faint": lambda rng, s: (binary(rng, s, 0.02) / 16, np.ones(s)),  # the positives add up to less than one
     "signed": lambda rng, s: (_choice(rng, s, [-1, 0, 1, 2], [0.1, 0.4, 0.4, 0.1]), binary(rng, s, 0.9)),
     "signed mask": lambda rng, s: (binary(rng, s, 0.5), _choice(rng, s, [-1, 1], [0.1, 0.9])),
-    "negative positives": lambda rng, s: (_choice(rng, s, [-1, 0, 1], [0.8, 0.1, 0.1]), np.ones(s)),   # P < 0
-    "negative negatives": lambda rng, s: (_choice(rng, s, [0, 1, 2], [0.1, 0.1, 0.8]), np.ones(s)),    # K < 0
+    "negative positives": lambda rng, s: (_choice(rng, s, [-1, 0, 1], [0.8, 0.1, 0.1]), np.ones(s)),  # P < 0
+    "negative negatives": lambda rng, s: (_choice(rng, s, [0, 1, 2], [0.1, 0.1, 0.8]), np.ones(s)),  # K < 0
     "no positives": lambda rng, s: (np.zeros(s), binary(rng, s, 0.9)),
     "all positive": lambda rng, s: (np.ones(s), binary(rng, s, 0.9)),
-    "few negatives": lambda rng, s: (binary(rng, s, 0.8), np.ones(s)),               # K is all of them
+    "few negatives": lambda rng, s: (binary(rng, s, 0.8), np.ones(s)),  # K is all of them
     "nothing valid": lambda rng, s: (binary(rng, s, 0.2), np.zeros(s)),
     "all valid": lambda rng, s: (binary(rng, s, 0.2), np.ones(s)),
 }

@@ -1,11 +1,25 @@
 """BalanceLoss: truncated counts, the K largest of the whole batch, and what it balances."""
+
 import numpy as np
 import pytest
 import segloss
 
 import reference as ref
 from catalog import BY_NAME, named
-from support import LARGE, PREDICTION_TYPES, SCENES, SHAPES, SMALL, bounds, check_gradient, check_value, grid, id_of, probabilities, scene
+from support import (
+    LARGE,
+    PREDICTION_TYPES,
+    SCENES,
+    SHAPES,
+    SMALL,
+    bounds,
+    check_gradient,
+    check_value,
+    grid,
+    id_of,
+    probabilities,
+    scene,
+)
 
 MAINS = ["DiceLoss", "MaskL1Loss", "BCELoss", "DiceOHEM"]
 
@@ -40,6 +54,7 @@ def with_a_gap(kind, g, m, ratio):
 
 
 # ---------------------------------------------------------------- sizes, labels, ratios
+
 
 @pytest.mark.parametrize("kind", ["f64", "f32"])
 @pytest.mark.parametrize("shape", SHAPES, ids=id_of)
@@ -121,11 +136,14 @@ def test_more_mined_than_pixels():
 @pytest.mark.parametrize("main", ["DiceLoss", "MaskL1Loss", "BCELoss"])
 def test_no_positives_train_nothing(main):
     p = probabilities(np.random.default_rng(0), SMALL)
-    value, grad = segloss.BalanceLoss(main_loss_type=main).value_and_grad(p, np.zeros(SMALL, np.uint8), np.ones(SMALL, np.uint8))
+    value, grad = segloss.BalanceLoss(main_loss_type=main).value_and_grad(
+        p, np.zeros(SMALL, np.uint8), np.ones(SMALL, np.uint8)
+    )
     assert value == 0.0 and not grad.any()
 
 
 # ---------------------------------------------------------------- ties
+
 
 @pytest.mark.parametrize("kind", ["f64", "f32", "f16", "bf16"])
 @pytest.mark.parametrize("positives", [1, 5, 341, 342, 21_845, 21_846, 23_334, 44_000])
@@ -137,7 +155,7 @@ def test_ties_go_to_the_lowest_index(positives, kind):
     p = np.full(n, 0.25, PREDICTION_TYPES[kind])
     _, grad = segloss.BalanceLoss(main_loss_type="BCELoss").value_and_grad(p, g, np.ones(n, np.uint8))
     pushed = np.flatnonzero((grad != 0) & (g == 0))
-    assert np.array_equal(pushed, np.flatnonzero(g == 0)[:3 * positives])
+    assert np.array_equal(pushed, np.flatnonzero(g == 0)[: 3 * positives])
     assert len(set(grad[pushed].tolist())) == 1
     assert (grad[g == 1] < 0).all()
 
@@ -177,6 +195,7 @@ def test_a_negative_dice_takes_the_zeros_first():
 
 # ---------------------------------------------------------------- fallback
 
+
 @pytest.mark.parametrize("kind", ["f64", "f32"])
 @pytest.mark.parametrize("main", ["DiceLoss", "MaskL1Loss", "BCELoss"])
 @pytest.mark.parametrize("fallback", [1, 10, 300, 10**6])
@@ -196,6 +215,7 @@ def test_fallback_waits_for_no_positives(name):
 
 
 # ---------------------------------------------------------------- DiceOHEM
+
 
 @pytest.mark.parametrize("kind", ["f64", "f32"])
 @pytest.mark.parametrize("clean", [False, True])
@@ -221,10 +241,13 @@ def test_ohem_selects_every_tie():
     """p >= threshold: a constant image takes all of its valid negatives, so the loss is plain Dice."""
     g, m = scene("binary", SMALL)
     p = np.full(SMALL, 0.5)
-    assert segloss.BalanceLoss(main_loss_type="DiceOHEM", negative_ratio=1)(p, g, m) == pytest.approx(segloss.MaskDiceLoss()(p, g, m), rel=1e-12)
+    assert segloss.BalanceLoss(main_loss_type="DiceOHEM", negative_ratio=1)(p, g, m) == pytest.approx(
+        segloss.MaskDiceLoss()(p, g, m), rel=1e-12
+    )
 
 
 # ---------------------------------------------------------------- return_origin, balance off
+
 
 @pytest.mark.parametrize("kind", ["f64", "f32"])
 @pytest.mark.parametrize("main", MAINS)
@@ -278,13 +301,26 @@ def test_parts():
 
 # ---------------------------------------------------------------- cross-entropy at the edges
 
+
 @pytest.mark.parametrize("kind", ["f64", "f32"])
-@pytest.mark.parametrize("p, g, loss, slope", [(0, 1, 100, -1e12), (1, 0, 100, 1e12), (0, 0, 0, 0), (1, 1, 0, 0), (1e-40, 1, 92.10340371976183, -1e12),
-                                               (1e-13, 1, 29.933606208922594, -1e12), (0.5, 1, np.log(2), -2)])
+@pytest.mark.parametrize(
+    "p, g, loss, slope",
+    [
+        (0, 1, 100, -1e12),
+        (1, 0, 100, 1e12),
+        (0, 0, 0, 0),
+        (1, 1, 0, 0),
+        (1e-40, 1, 92.10340371976183, -1e12),
+        (1e-13, 1, 29.933606208922594, -1e12),
+        (0.5, 1, np.log(2), -2),
+    ],
+)
 def test_saturated_probabilities(p, g, loss, slope, kind):
     """Logarithms stop at -100, the divisor of the slope at 1e-12; a denormal probability is not flushed to 0."""
     p = np.array([p, 0.5], dtype_of(kind))
-    value, grad = segloss.BalanceLoss(False, "BCELoss").value_and_grad(p, np.array([g, 1], np.uint8), np.ones(2, np.uint8))
+    value, grad = segloss.BalanceLoss(False, "BCELoss").value_and_grad(
+        p, np.array([g, 1], np.uint8), np.ones(2, np.uint8)
+    )
     assert value[0] == pytest.approx(loss, rel=2e-7 if kind == "f32" else 1e-14)
     assert grad[0] == pytest.approx(slope, rel=2e-6 if kind == "f32" else 1e-12)
     check(kind, np.array([p[0]]), np.array([g], np.uint8), np.ones(1, np.uint8), fallback=1)
@@ -305,6 +341,7 @@ def test_nothing_at_all(main, shape):
 
 
 # ---------------------------------------------------------------- large
+
 
 @pytest.mark.large
 def test_more_than_2_to_the_24():

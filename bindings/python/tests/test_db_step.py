@@ -1,4 +1,5 @@
 """db_step: sigmoid(k (P - T)), and both of its gradients."""
+
 import math
 
 import numpy as np

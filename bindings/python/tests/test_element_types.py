@@ -1,11 +1,12 @@
 """Every element type is read as it is; what is computed depends on the values alone."""
+
 import numpy as np
 import pytest
 
 from catalog import CATALOG, LOSSES
 from support import PREDICTION_TYPES, SMALL, TARGET_TYPES, assert_same_bits
 
-SHAPES = [SMALL, (1, 67, 83)]   # one inside a few blocks, one that ends amid a block of 1024
+SHAPES = [SMALL, (1, 67, 83)]  # one inside a few blocks, one that ends amid a block of 1024
 
 
 def integral(entry, inputs):
@@ -19,7 +20,7 @@ def test_targets(entry, target):
     """The same bits from labels and masks in any type, for float32 and for float64 predictions."""
     for shape in SHAPES:
         drawn = integral(entry, entry.draw(shape))
-        if target == bool:
+        if target.kind == "b":
             drawn = {k: v if k in entry.predictions else np.minimum(v, 1) for k, v in drawn.items()}
         for prediction in (np.float32, np.float64):
             same = entry.run({k: v.astype(prediction) for k, v in drawn.items()})
@@ -33,7 +34,9 @@ def test_targets(entry, target):
 def test_fractional_targets(entry, target):
     drawn = entry.draw(SMALL)
     same = entry.run({k: v.astype(np.float32) for k, v in drawn.items()})
-    other = entry.run({k: v.astype(np.float32 if k in entry.predictions else TARGET_TYPES[target]) for k, v in drawn.items()})
+    other = entry.run(
+        {k: v.astype(np.float32 if k in entry.predictions else TARGET_TYPES[target]) for k, v in drawn.items()}
+    )
     assert_same_bits(other, same)
 
 
@@ -45,7 +48,12 @@ def test_half_predictions(entry, prediction):
     for shape in SHAPES:
         drawn = entry.draw(shape)
         value, grads = entry.run({k: v.astype(np.float32) for k, v in drawn.items()})
-        half = entry.run({k: v.astype(dtype if k in entry.predictions else np.uint8 if "mask" in k else np.float32) for k, v in drawn.items()})
+        half = entry.run(
+            {
+                k: v.astype(dtype if k in entry.predictions else np.uint8 if "mask" in k else np.float32)
+                for k, v in drawn.items()
+            }
+        )
         assert_same_bits(half, (value, [g.astype(dtype) for g in grads]))
         assert all(g.dtype == dtype for g in half[1])
 

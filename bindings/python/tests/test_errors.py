@@ -1,4 +1,5 @@
 """What is refused, and that the sentence names the argument."""
+
 import numpy as np
 import pytest
 import segloss
@@ -30,7 +31,9 @@ WRONG_SHAPES = {
 
 
 @pytest.mark.parametrize("how", WRONG_SHAPES)
-@pytest.mark.parametrize("entry, name", [(e, n) for e, n in EACH_ARGUMENT if n != next(iter(e.draw((1, 1, 1))))], ids=str)
+@pytest.mark.parametrize(
+    "entry, name", [(e, n) for e, n in EACH_ARGUMENT if n != next(iter(e.draw((1, 1, 1))))], ids=str
+)
 def test_shapes(entry, name, how):
     """Every argument after the first, against the first: its name, and both shapes."""
     inputs = entry.draw(SMALL, dtype=np.float32)
@@ -39,7 +42,9 @@ def test_shapes(entry, name, how):
     assert str(inputs[name].shape[-1]) in sentence
 
 
-@pytest.mark.parametrize("loss", [segloss.MaskDiceLoss(), segloss.MaskL1Loss(), segloss.BalanceLoss()], ids=lambda x: type(x).__name__)
+@pytest.mark.parametrize(
+    "loss", [segloss.MaskDiceLoss(), segloss.MaskL1Loss(), segloss.BalanceLoss()], ids=lambda x: type(x).__name__
+)
 def test_rank_seven(loss):
     a = np.full((1, 2, 1, 2, 1, 2, 1), 0.5, np.float32)
     refuses(ValueError, "pred", lambda: loss(a, a, a))
@@ -51,7 +56,10 @@ def test_rank_of_maps(shape):
     refuses(ValueError, "maps", lambda: segloss.DBLoss()(*inputs.values()))
 
 
-@pytest.mark.parametrize("variant, channels", [(v, c) for v in ("published", "wenmuzhou", "paper") for c in (0, 1, 2, 4) if (v, c) != ("wenmuzhou", 2)])
+@pytest.mark.parametrize(
+    "variant, channels",
+    [(v, c) for v in ("published", "wenmuzhou", "paper") for c in (0, 1, 2, 4) if (v, c) != ("wenmuzhou", 2)],
+)
 def test_channels_of_maps(variant, channels):
     n, h, w = SMALL
     inputs = {**BY_NAME["db"].draw(SMALL, dtype=np.float32), "maps": np.full((n, channels, h, w), 0.5, np.float32)}
@@ -89,14 +97,29 @@ def test_step_shapes(shape):
 
 # ---------------------------------------------------------------- element types
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64, bool, np.complex64, object, "U4", "M8[s]", ">f4", np.longdouble], ids=str)
-@pytest.mark.parametrize("entry, name", [(e, n) for e, n in EACH_ARGUMENT if n in e.predictions and n != "grad_output"], ids=str)
+
+@pytest.mark.parametrize(
+    "dtype", [np.uint8, np.int32, np.int64, bool, np.complex64, object, "U4", "M8[s]", ">f4", np.longdouble], ids=str
+)
+@pytest.mark.parametrize(
+    "entry, name", [(e, n) for e, n in EACH_ARGUMENT if n in e.predictions and n != "grad_output"], ids=str
+)
 def test_types_of_predictions(entry, name, dtype):
     """Floats of 2, 4 or 8 bytes in the machine's own order; another order must not be read as if it were."""
     inputs = entry.draw(SMALL, dtype=np.float32)
     inputs[name] = np.zeros(inputs[name].shape, dtype)
     sentence = refuses(TypeError, name, lambda: entry.run(inputs))
     assert "float32" in sentence or "f32" in sentence
+
+
+@pytest.mark.parametrize("entry", [BY_NAME["l1-balance-ce"], BY_NAME["step"]], ids=repr)
+def test_predictions_share_a_type(entry):
+    """They come from one network; a mixture is a mistake, and whose precision counts would be anybody's guess."""
+    for name in entry.predictions[1:]:
+        if name != "grad_output":
+            inputs = entry.draw(SMALL, dtype=np.float32)
+            inputs[name] = inputs[name].astype(np.float64)
+            refuses(TypeError, name, lambda: entry.run(inputs))
 
 
 @pytest.mark.parametrize("dtype", [np.complex64, object, "U4", "M8[s]", ">f4", ">i4", np.longdouble], ids=str)
@@ -139,17 +162,40 @@ OPTIONS = [
     ("l1-balance-ce", "bce_scale", [NAN, INF], ["x", None]),
     ("l1-balance-ce", "negative_ratio", [NAN, INF], ["x", None]),
 ]
-CLASSES = {"dice": segloss.MaskDiceLoss, "l1": segloss.MaskL1Loss, "balance-dice": segloss.BalanceLoss, "balance-bce": segloss.BalanceLoss,
-           "db": segloss.DBLoss, "db-paper": segloss.DBLoss, "l1-balance-ce": segloss.L1BalanceCELoss}
+CLASSES = {
+    "dice": segloss.MaskDiceLoss,
+    "l1": segloss.MaskL1Loss,
+    "balance-dice": segloss.BalanceLoss,
+    "balance-bce": segloss.BalanceLoss,
+    "db": segloss.DBLoss,
+    "db-paper": segloss.DBLoss,
+    "l1-balance-ce": segloss.L1BalanceCELoss,
+}
 
 
-@pytest.mark.parametrize("entry, option, value, error",
-                         [(e, o, v, error) for e, o, values, types in OPTIONS for error, vs in ((ValueError, values), (TypeError, types)) for v in vs], ids=str)
+@pytest.mark.parametrize(
+    "entry, option, value, error",
+    [
+        (e, o, v, error)
+        for e, o, values, types in OPTIONS
+        for error, vs in ((ValueError, values), (TypeError, types))
+        for v in vs
+    ],
+    ids=str,
+)
 def test_options(entry, option, value, error):
     """When it is built or when it is called, whichever knows first."""
     variant = {"variant": "paper"} if entry == "db-paper" and option != "variant" else {}
-    sentence = refuses(error, option, lambda: CLASSES[entry](**variant, **{option: value})(*BY_NAME[entry].draw(SMALL).values()))
-    came = repr(value) if isinstance(value, str) and error is ValueError else type(value).__name__ if error is TypeError else str(value)
+    sentence = refuses(
+        error, option, lambda: CLASSES[entry](**variant, **{option: value})(*BY_NAME[entry].draw(SMALL).values())
+    )
+    came = (
+        repr(value)
+        if isinstance(value, str) and error is ValueError
+        else type(value).__name__
+        if error is TypeError
+        else str(value)
+    )
     assert came in sentence, "what came belongs in the sentence"
 
 
@@ -162,7 +208,11 @@ def test_policies(entry):
 @pytest.mark.parametrize("name", ["Euclidean", "CrossEntropyLoss"])
 def test_dead_options_say_so(name):
     """They exist in the original's list and never worked there."""
-    sentence = refuses(ValueError, "main_loss_type", lambda: segloss.BalanceLoss(main_loss_type=name)(*BY_NAME["dice"].draw(SMALL).values()))
+    sentence = refuses(
+        ValueError,
+        "main_loss_type",
+        lambda: segloss.BalanceLoss(main_loss_type=name)(*BY_NAME["dice"].draw(SMALL).values()),
+    )
     assert name in sentence and "DiceLoss" in sentence
 
 
@@ -186,9 +236,22 @@ def test_grad_output(entry, value):
         assert isinstance(value, float) and all(np.isnan(g).any() for g in grads)
 
 
+def test_an_argument_that_is_not_read_is_checked_all_the_same():
+    """Cross-entropy without balancing ignores its mask: one of the wrong shape is still a mistake worth hearing of."""
+    p, g, m = BY_NAME["dice"].draw(SMALL).values()
+    loss = segloss.BalanceLoss(False, "BCELoss")
+    for call in (loss, loss.value_and_grad):
+        refuses(ValueError, "mask", lambda: call(p, g, m[1:]))
+        refuses(TypeError, "mask", lambda: call(p, g, "all of it"))
+
+
 def test_a_map_of_upstream_gradients_has_the_maps_shape():
     p, g, m = BY_NAME["dice"].draw(SMALL).values()
-    refuses(ValueError, "grad_output", lambda: segloss.BalanceLoss(False, "BCELoss").value_and_grad(p, g, m, grad_output=np.ones((3, 4))))
+    refuses(
+        ValueError,
+        "grad_output",
+        lambda: segloss.BalanceLoss(False, "BCELoss").value_and_grad(p, g, m, grad_output=np.ones((3, 4))),
+    )
 
 
 @pytest.mark.parametrize("k", [NAN, INF], ids=str)
@@ -198,7 +261,9 @@ def test_step_k(k):
     refuses(ValueError, "k", lambda: segloss.db_step_grad(p, p, p, k))
 
 
-@pytest.mark.parametrize("make", [segloss.MaskDiceLoss, segloss.MaskL1Loss, segloss.BalanceLoss, segloss.DBLoss, segloss.L1BalanceCELoss])
+@pytest.mark.parametrize(
+    "make", [segloss.MaskDiceLoss, segloss.MaskL1Loss, segloss.BalanceLoss, segloss.DBLoss, segloss.L1BalanceCELoss]
+)
 def test_unknown_options_and_positions(make):
     """Ours are keyword-only: a position that the original does not have must not be taken for one of them."""
     with pytest.raises(TypeError):

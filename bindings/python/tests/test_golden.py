@@ -1,4 +1,5 @@
 """segloss in float64 against the printed golden vectors: 1e-9, or half a unit of the last printed digit."""
+
 import numpy as np
 import pytest
 import segloss

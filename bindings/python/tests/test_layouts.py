@@ -1,4 +1,5 @@
 """Views are read in place and give the bits of their contiguous copies."""
+
 import numpy as np
 import pytest
 
@@ -32,7 +33,9 @@ def test_every_target_in_every_layout(target):
         inputs = entry.draw(SMALL, dtype=np.float32, target=target)
         want = entry.run(inputs)
         for layout in LAYOUTS.values():
-            assert_same_bits(entry.run({k: v if k in entry.predictions else layout(v) for k, v in inputs.items()}), want)
+            assert_same_bits(
+                entry.run({k: v if k in entry.predictions else layout(v) for k, v in inputs.items()}), want
+            )
 
 
 @pytest.mark.parametrize("entry", CATALOG, ids=repr)

@@ -2,6 +2,7 @@
 
 The emulated ones run where qemu-x86_64 is found; with SEGLOSS_TEST_QEMU=1 its absence is a failure. What did not run is printed.
 """
+
 import json
 import os
 import platform
@@ -27,14 +28,16 @@ def available():
     flags = set(next(line for line in info.splitlines() if line.startswith("flags")).split(":")[1].split())
     avx2 = {"avx2", "fma", "bmi1", "bmi2", "f16c"} <= flags
     avx512 = avx2 and {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"} <= flags
-    return LEVELS[:1 + avx2 + avx512]
+    return LEVELS[: 1 + avx2 + avx512]
 
 
 def work(level=None, command=()):
     environment = {k: v for k, v in os.environ.items() if k != "SEGLOSS_ISA"}
     if level:
         environment["SEGLOSS_ISA"] = level
-    done = subprocess.run([*command, sys.executable, str(WORKER)], env=environment, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(
+        [*command, sys.executable, str(WORKER)], env=environment, capture_output=True, text=True, timeout=600
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout)
 
@@ -62,8 +65,13 @@ def test_a_level_that_is_not_there(level):
     """The import says so; it does not carry on with another one. (Unset and empty mean: the best.)"""
     if level in available():
         pytest.skip(f"this processor has {level}")
-    done = subprocess.run([sys.executable, "-c", "import segloss; print(segloss.instruction_set())"],
-                          env={**os.environ, "SEGLOSS_ISA": level}, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", "import segloss; print(segloss.instruction_set())"],
+        env={**os.environ, "SEGLOSS_ISA": level},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     if level == "":
         assert done.stdout.strip() == available()[-1]
     else:

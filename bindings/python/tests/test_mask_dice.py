@@ -1,4 +1,5 @@
 """MaskDiceLoss: 1 - 2I/U with eps in the denominator alone, over the whole batch."""
+
 import numpy as np
 import pytest
 import segloss

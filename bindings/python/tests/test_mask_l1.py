@@ -1,4 +1,5 @@
 """MaskL1Loss: sum(|t - ts| m) / (sum(m) + eps)."""
+
 import numpy as np
 import pytest
 import segloss
@@ -57,7 +58,11 @@ def test_equal_has_no_slope():
 @pytest.mark.parametrize("kind", ["f64", "f32"])
 def test_constant_maps(kind):
     shape = (2, 511, 513)
-    t, ts, m = np.full(shape, 0.1, kind.replace("f", "float")), np.full(shape, 0.7, kind.replace("f", "float")), scene("binary", shape)[1]
+    t, ts, m = (
+        np.full(shape, 0.1, kind.replace("f", "float")),
+        np.full(shape, 0.7, kind.replace("f", "float")),
+        scene("binary", shape)[1],
+    )
     value, grad = segloss.MaskL1Loss().value_and_grad(t, ts, m.astype(np.uint8))
     want, wanted = ref.mask_l1(t, ts, m)
     check_value(value, want, bounds(kind)[0])

@@ -1,4 +1,5 @@
 """NaN and infinity under each policy: propagate what IEEE gives, refuse, or do not read what the mask rules out."""
+
 import numpy as np
 import pytest
 import segloss
@@ -6,7 +7,16 @@ import segloss
 from catalog import BY_NAME, CATALOG, LOSSES
 from support import SMALL, assert_same_bits, grid, parts_of
 
-PROBABILITIES = {"balance-bce", "balance-bce-half", "db-bce", "db-wenmuzhou", "db-wenmuzhou-2", "db-paper", "db-paper-probability", "l1-balance-ce"}
+PROBABILITIES = {
+    "balance-bce",
+    "balance-bce-half",
+    "db-bce",
+    "db-wenmuzhou",
+    "db-wenmuzhou-2",
+    "db-paper",
+    "db-paper-probability",
+    "l1-balance-ce",
+}
 AT = (1, 3, 5)
 # PSENet's selection draws its negatives from ignored pixels too (unless `clean`): there "masked elements are not read" has no meaning.
 SKIPPING = [entry for entry in LOSSES if entry.name not in ("balance-ohem", "db-ohem")]
@@ -31,6 +41,7 @@ def poison(inputs, places, value):
 
 # ---------------------------------------------------------------- skip_masked
 
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 7.0], ids=str)
 @pytest.mark.parametrize("entry", SKIPPING, ids=repr)
 def test_skip_masked(entry, value):
@@ -49,12 +60,17 @@ def test_skipping_changes_nothing_on_ordinary_inputs(entry):
     """Value for value; a gradient of -0 may come as 0."""
     for dtype in (np.float32, np.float64):
         inputs = entry.draw(SMALL, dtype=dtype)
-        (value, grads), (skipped, skipped_grads) = entry.run(inputs, {"non_finite": "propagate"}), entry.run(inputs, {"non_finite": "skip_masked"})
+        (value, grads), (skipped, skipped_grads) = (
+            entry.run(inputs, {"non_finite": "propagate"}),
+            entry.run(inputs, {"non_finite": "skip_masked"}),
+        )
         assert value == skipped
         assert all(np.array_equal(a, b) for a, b in zip(grads, skipped_grads, strict=True))
 
 
-@pytest.mark.parametrize("entry", [e for e in LOSSES if e.name not in PROBABILITIES and not e.name.startswith("db")], ids=repr)
+@pytest.mark.parametrize(
+    "entry", [e for e in LOSSES if e.name not in PROBABILITIES and not e.name.startswith("db")], ids=repr
+)
 def test_skipping_reads_what_the_mask_lets_through(entry):
     inputs, _ = masked(entry)
     inputs["mask"][:], inputs["pred"][0, 0, 0] = 1, np.nan
@@ -63,6 +79,7 @@ def test_skipping_reads_what_the_mask_lets_through(entry):
 
 
 # ---------------------------------------------------------------- propagate
+
 
 @pytest.mark.parametrize("entry", [e for e in LOSSES if e.name not in PROBABILITIES], ids=repr)
 def test_zero_times_nan_propagates(entry):
@@ -116,7 +133,9 @@ def test_cross_entropy_refuses_what_is_no_probability(entry, value):
 
 
 @pytest.mark.parametrize("value", [1.5, -0.5, np.nan], ids=str)
-@pytest.mark.parametrize("entry", [BY_NAME[n] for n in ("db-wenmuzhou", "db-wenmuzhou-2", "db-paper", "l1-balance-ce")], ids=repr)
+@pytest.mark.parametrize(
+    "entry", [BY_NAME[n] for n in ("db-wenmuzhou", "db-wenmuzhou-2", "db-paper", "l1-balance-ce")], ids=repr
+)
 def test_the_torch_form_refuses_what_is_no_label(entry, value):
     """Labels too have to lie in [0, 1], as torch has it. (Paddle's form takes any.)"""
     inputs = entry.draw(SMALL, dtype=np.float32)
@@ -142,6 +161,7 @@ def test_a_nan_label_is_never_a_number(entry, argument):
 
 # ---------------------------------------------------------------- refuse
 
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=str)
 @pytest.mark.parametrize("entry", LOSSES, ids=repr)
 def test_refuse_predictions(entry, value):
@@ -153,8 +173,16 @@ def test_refuse_predictions(entry, value):
             entry.run(poison(inputs, {name: at}, value), {"non_finite": "refuse"})
 
 
-@pytest.mark.parametrize("entry, argument", [(e, a) for e in LOSSES for a in e.draw((1, 1, 1)) if a not in e.predictions
-                                             and not (e.name == "db-wenmuzhou-2" and "threshold" in a)], ids=str)
+@pytest.mark.parametrize(
+    "entry, argument",
+    [
+        (e, a)
+        for e in LOSSES
+        for a in e.draw((1, 1, 1))
+        if a not in e.predictions and not (e.name == "db-wenmuzhou-2" and "threshold" in a)
+    ],
+    ids=str,
+)
 def test_refuse_targets(entry, argument):
     """All that are read: two maps leave nothing to do for the targets of the threshold."""
     inputs = entry.draw(SMALL, dtype=np.float32)

@@ -2,6 +2,7 @@
 
 The bounds, and why inputs leave a gap at the K-th place: see `test_oracle_torch.py`; Paddle's sort is not stable either.
 """
+
 import numpy as np
 import pytest
 import segloss
@@ -14,7 +15,17 @@ from support import SMALL, check_gradient, probabilities, scene
 paddle = framework("paddle")
 import upstream_paddle as up  # noqa: E402  (needs paddle)
 
-SCENES = ["binary", "no positives", "all positive", "few negatives", "nothing valid", "soft", "soft, weighted mask", "signed", "negative negatives"]
+SCENES = [
+    "binary",
+    "no positives",
+    "all positive",
+    "few negatives",
+    "nothing valid",
+    "soft",
+    "soft, weighted mask",
+    "signed",
+    "negative negatives",
+]
 # The slope of a scalar main loss is broadcast over the batch, and Paddle adds its shares up one by one in float32: at 5000 pixels that alone
 # is off by more than 1e-5. A map of losses has nothing to add up.
 MAINS_AND_SHAPES = [("DiceLoss", SMALL), ("MaskL1Loss", SMALL), ("BCELoss", SMALL), ("BCELoss", (2, 131, 97))]
@@ -103,7 +114,13 @@ def compare_db(maps, labels, main="DiceLoss", balanced=True, **options):
     parts, grad = segloss.DBLoss(balanced, main, **options).value_and_grad(maps, *labels)
     tensor = leaf(maps)
     short = {"ohem_ratio": "ratio"}
-    other = up.db_loss(tensor, *map(paddle.to_tensor, labels), main=main, balanced=balanced, **{short.get(k, k): v for k, v in options.items()})
+    other = up.db_loss(
+        tensor,
+        *map(paddle.to_tensor, labels),
+        main=main,
+        balanced=balanced,
+        **{short.get(k, k): v for k, v in options.items()},
+    )
     other["loss"].backward()
     for part in PARTS:
         assert parts[part] == pytest.approx(other[part].item(), rel=5e-6, abs=1e-7), part
@@ -120,12 +137,19 @@ def test_db(main, name, shape):
     compare_db(maps, [0.3 + 0.4 * probabilities(rng, shape), mt, g, m], main)
 
 
-@pytest.mark.parametrize("options", [dict(alpha=2, beta=7), dict(eps=0.5), dict(ohem_ratio=0.5, main="BCELoss"), dict(balanced=False)], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [dict(alpha=2, beta=7), dict(eps=0.5), dict(ohem_ratio=0.5, main="BCELoss"), dict(balanced=False)],
+    ids=str,
+)
 def test_db_options(options):
     """The constructor's eps in particular, which upstream does not hand on to its balanced term."""
     g, m = targets("binary", SMALL)
     rng = np.random.default_rng(2)
-    maps = np.stack([with_gaps(SMALL, g, m, options.get("ohem_ratio", 3)), probabilities(rng, SMALL), probabilities(rng, SMALL)], axis=1)
+    maps = np.stack(
+        [with_gaps(SMALL, g, m, options.get("ohem_ratio", 3)), probabilities(rng, SMALL), probabilities(rng, SMALL)],
+        axis=1,
+    )
     compare_db(maps, [0.3 + 0.4 * probabilities(rng, SMALL), m, g, m], **options)
 
 

@@ -3,6 +3,7 @@
 Their sums round in float32 and their cross-entropies go through float32 logarithms, so agreement ends at 5e-6 of a value and 1e-5 of the largest
 entry of a gradient: their rounding, not ours. Inputs leave a gap at the K-th place, because torch does not say which of equals it takes.
 """
+
 import numpy as np
 import pytest
 import segloss
@@ -42,7 +43,11 @@ def maps_with_gaps(shape, g, m, truncate=True, channels=3, step_k=0.0):
         maps = probabilities(np.random.default_rng(seed), (n, channels, h, w))
         losses = [ref.bce(maps[:, 0], g, "torch")[0]]
         if channels == 3:
-            losses.append(ref.bce_logits(step_k * (maps[:, 0].astype(float) - maps[:, 1]), g)[0] if step_k else ref.bce(maps[:, 2], g, "torch")[0])
+            losses.append(
+                ref.bce_logits(step_k * (maps[:, 0].astype(float) - maps[:, 1]), g)[0]
+                if step_k
+                else ref.bce(maps[:, 2], g, "torch")[0]
+            )
         if all(ref.gap(neg * loss, K) > 1e-5 for loss in losses):
             return maps
     raise AssertionError("fifty draws without a gap")
@@ -83,7 +88,9 @@ def test_mhliao_without_thresholds(name):
     p = np.ascontiguousarray(maps_with_gaps(SMALL, g, m)[:, 0])
     value, grads = segloss.L1BalanceCELoss().value_and_grad(p, None, None, g, m, None, None)
     tensor = leaf(p)
-    agree(value, grads[:1], up.l1_balance_ce(tensor, None, None, torch.tensor(g), torch.tensor(m), None, None), [tensor])
+    agree(
+        value, grads[:1], up.l1_balance_ce(tensor, None, None, torch.tensor(g), torch.tensor(m), None, None), [tensor]
+    )
 
 
 @pytest.mark.parametrize("step_k", [50.0, 5.0, 0.0])
@@ -112,8 +119,14 @@ def test_tensors_are_read_where_they_are(dtype):
     p, (_, _, g, m) = probabilities(np.random.default_rng(0), SMALL), targets("binary", SMALL)
     tensor = torch.tensor(p).to(dtype)
     loss = segloss.MaskDiceLoss()
-    want, wanted = loss.value_and_grad(p.astype(str(dtype).removeprefix("torch.")) if dtype != torch.bfloat16 else as_bfloat16(tensor), g, m)
-    for view in (tensor, tensor.transpose(1, 2).contiguous().transpose(1, 2), torch.stack([tensor, tensor], -1)[..., 1]):
+    want, wanted = loss.value_and_grad(
+        p.astype(str(dtype).removeprefix("torch.")) if dtype != torch.bfloat16 else as_bfloat16(tensor), g, m
+    )
+    for view in (
+        tensor,
+        tensor.transpose(1, 2).contiguous().transpose(1, 2),
+        torch.stack([tensor, tensor], -1)[..., 1],
+    ):
         for target in (torch.uint8, torch.bool, torch.int64):
             value, grad = loss.value_and_grad(view, torch.tensor(g).to(target), torch.tensor(m).to(target))
             assert value == want and grad.dtype == wanted.dtype and grad.tobytes() == wanted.tobytes()

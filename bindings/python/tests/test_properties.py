@@ -1,4 +1,5 @@
 """What has to hold whatever the inputs: hypothesis looks for those where it does not."""
+
 import numpy as np
 import pytest
 import segloss
@@ -47,7 +48,7 @@ def test_masked_pixels_have_no_gradient(entry, seed, shape):
         if name == "maps":
             off = inputs["shrink_mask"] == 0
             assert not grad[:, 0][off].any() and not grad[:, 2:][np.repeat(off[:, None], grad[:, 2:].shape[1], 1)].any()
-            both = off & (inputs["threshold_mask"] == 0)   # in the paper's form T takes part in the binary term too
+            both = off & (inputs["threshold_mask"] == 0)  # in the paper's form T takes part in the binary term too
             assert not grad[:, 1][both].any()
         else:
             off = inputs["thresh_mask" if name == "thresh" else "mask"] == 0
@@ -101,7 +102,10 @@ def test_finite_differences(entry, seed, shape):
         inputs[name] = 0.1 + 0.8 * rng.random(inputs[name].shape)
     h, directions = 1e-6, {name: rng.choice([-1.0, 1.0], inputs[name].shape) for name in entry.predictions}
     _, grads = entry.run(inputs)
-    moved = [entry.run({**inputs, **{n: inputs[n] + sign * h * directions[n] for n in entry.predictions}}) for sign in (1, -1)]
+    moved = [
+        entry.run({**inputs, **{n: inputs[n] + sign * h * directions[n] for n in entry.predictions}})
+        for sign in (1, -1)
+    ]
     # Where a step crossed something, the gradients on its two sides differ by far more than the curvature allows.
     scale = max(np.abs(g).max(initial=0) for g in grads)
     assume(all(np.abs(a - b).max() <= 1e-2 * scale for a, b in zip(moved[0][1], moved[1][1])))

@@ -1,4 +1,5 @@
 """The references themselves: against the printed golden vectors, finite differences and torch's autograd in float64. segloss takes no part."""
+
 import math
 
 import numpy as np
@@ -68,6 +69,7 @@ def test_golden_composed(case):
 
 # ---------------------------------------------------------------- finite differences and autograd
 
+
 def smooth(seed, shape=SHAPE):
     """Probabilities without ties, so that no step of the differences crosses a selection."""
     return 0.05 + 0.9 * np.random.default_rng(seed).random(shape)
@@ -89,9 +91,13 @@ def leaf(a):
 
 def of_balance(main, ratio):
     def upstream(q, g, m_):
-        loss = {"DiceLoss": up.mask_dice, "MaskL1Loss": up.mask_l1,
-                "BCELoss": lambda q, g, _: torch.nn.functional.binary_cross_entropy(q, g, reduction="none")}[main](q, g, m_)
+        loss = {
+            "DiceLoss": up.mask_dice,
+            "MaskL1Loss": up.mask_l1,
+            "BCELoss": lambda q, g, _: torch.nn.functional.binary_cross_entropy(q, g, reduction="none"),
+        }[main](q, g, m_)
         return up.mined(loss, g, m_, ratio)
+
     return lambda q, g, m_: ref.balance(q, g, m_, main, ratio), upstream
 
 
@@ -102,6 +108,7 @@ def of_detector(variant, channels=3, **options):
     def reference(maps, *labels):
         parts, grad = ref.db_loss(maps, *labels, variant=variant, **options)
         return parts["loss"], grad
+
     return reference, lambda maps, *labels: upstream(maps, *labels, **options), channels
 
 
@@ -111,8 +118,11 @@ SIMPLE = {
     "l1 guarded": (ref.mask_l1_guarded, None, ["binary", "signed", "soft, weighted mask"]),
     "balanced ce": (ref.balanced_ce, up.balanced_ce, UNSIGNED),
     "ohem": (ref.dice_ohem, None, ["binary", "soft", "no positives", "few negatives"]),
-    **{f"balance {main} {ratio}": (*of_balance(main, ratio), UNSIGNED if main == "BCELoss" else list(SCENES))
-       for main in ("DiceLoss", "MaskL1Loss", "BCELoss") for ratio in (3, 0.5, 0)},
+    **{
+        f"balance {main} {ratio}": (*of_balance(main, ratio), UNSIGNED if main == "BCELoss" else list(SCENES))
+        for main in ("DiceLoss", "MaskL1Loss", "BCELoss")
+        for ratio in (3, 0.5, 0)
+    },
 }
 COMPOSED = {
     "wenmuzhou": of_detector("wenmuzhou"),
@@ -198,9 +208,18 @@ def test_step():
 
 # ---------------------------------------------------------------- facts that the specification states
 
-@pytest.mark.parametrize("q, label, loss, slope", [
-    (0.0, 1, 100, -1e12), (1.0, 0, 100, 1e12), (1e-40, 1, 92.1034, -1e12), (1e-13, 0, 1e-13, 0.1), (0.3, 1.5, 1.62762, None), (0.3, -0.5, -0.066974, None),
-])
+
+@pytest.mark.parametrize(
+    "q, label, loss, slope",
+    [
+        (0.0, 1, 100, -1e12),
+        (1.0, 0, 100, 1e12),
+        (1e-40, 1, 92.1034, -1e12),
+        (1e-13, 0, 1e-13, 0.1),
+        (0.3, 1.5, 1.62762, None),
+        (0.3, -0.5, -0.066974, None),
+    ],
+)
 def test_bce_at_the_edges(q, label, loss, slope):
     value, grad = ref.bce(np.array(q), np.array(label), "paddle")
     assert math.isclose(value, loss, rel_tol=1e-5, abs_tol=1e-12 if loss > 1e-6 else 1e-15)
@@ -229,6 +248,8 @@ def test_the_selection_is_stable_and_ranks_nan_first():
     assert ref.top_k(np.zeros(3), 9).all()
 
 
-@pytest.mark.parametrize("value, byte", [(-1, 0), (-0.5, 0), (0.999, 0), (1, 1), (1.9, 1), (255.9, 255), (256, 255), (300, 255), (np.nan, 0)])
+@pytest.mark.parametrize(
+    "value, byte", [(-1, 0), (-0.5, 0), (0.999, 0), (1, 1), (1.9, 1), (255.9, 255), (256, 255), (300, 255), (np.nan, 0)]
+)
 def test_truncation_to_a_byte(value, byte):
     assert ref.truncated_u8(np.array(value)) == byte

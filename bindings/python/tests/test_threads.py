@@ -1,4 +1,5 @@
 """The number of threads changes how long it takes, never a bit."""
+
 import os
 import subprocess
 import sys
@@ -38,8 +39,14 @@ def test_same_bits_in_place_and_strided(entry, threads):
 
 
 def run_alone(script, **environment):
-    done = subprocess.run([sys.executable, "-c", script], env={**os.environ, **environment}, cwd=Path(__file__).parent,
-                          capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, **environment},
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout.split()
 

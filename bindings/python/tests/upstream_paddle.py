@@ -1,4 +1,5 @@
 """What PaddleOCR computes, rewritten as Paddle operations so that dygraph derives the gradients. Maps are N x H x W."""
+
 import paddle
 import paddle.nn.functional as F
 
@@ -37,4 +38,9 @@ def db_loss(maps, ts, mt, g, m, main="DiceLoss", balanced=True, alpha=5, beta=10
     shrink = alpha * balance(maps[:, 0], g, m, main, ratio, balanced=balanced)
     threshold = beta * mask_l1(maps[:, 1], ts, mt, eps)
     binary = mask_dice(maps[:, 2], g, m, eps=eps)
-    return {"loss": shrink + threshold + binary, "loss_shrink_maps": shrink, "loss_threshold_maps": threshold, "loss_binary_maps": binary}
+    return {
+        "loss": shrink + threshold + binary,
+        "loss_shrink_maps": shrink,
+        "loss_threshold_maps": threshold,
+        "loss_binary_maps": binary,
+    }

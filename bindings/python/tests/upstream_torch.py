@@ -3,6 +3,7 @@
 The functions follow the upstream formulas term by term, the float32 order of their sums included, and run in whatever precision they are
 given: float64 to judge `reference.py`, float32 to judge segloss. Maps are N x H x W.
 """
+
 import torch
 import torch.nn.functional as F
 
@@ -49,7 +50,11 @@ def l1_balance_ce(binary, thresh, thresh_binary, gt, mask, thresh_map, thresh_ma
     ce = balanced_ce(binary, gt, mask)
     if thresh is None:
         return ce
-    return mask_dice(thresh_binary, gt, mask, eps=eps) + l1_scale * mask_l1_guarded(thresh, thresh_map, thresh_mask) + bce_scale * ce
+    return (
+        mask_dice(thresh_binary, gt, mask, eps=eps)
+        + l1_scale * mask_l1_guarded(thresh, thresh_map, thresh_mask)
+        + bce_scale * ce
+    )
 
 
 def wenmuzhou(maps, ts, mt, g, m, alpha=1.0, beta=10.0, ratio=3.0, eps=1e-6):

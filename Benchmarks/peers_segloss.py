@@ -1,0 +1,48 @@
+"""segloss itself, on numpy arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+import segloss
+
+NAME = "segloss"
+SETTLE = 0.0
+
+
+def versions() -> dict[str, str]:
+    return {"segloss": f"{segloss.__version__} ({segloss.instruction_set()})"}
+
+
+def start(threads: int) -> None:
+    segloss.set_num_threads(threads)
+
+
+class Runner:
+    def __init__(self, case, inputs, mood):
+        self._loss = case.loss()
+        self._inputs = list(inputs.values())
+        predictions = [inputs[name] for name in case.predictions]
+        self._grads = self._out = None
+        if mood == "warm":  # the caller keeps the gradient's memory from step to step
+            out = tuple(np.zeros_like(p) for p in predictions)
+            self._out = out if len(out) > 1 else out[0]
+
+    def forward(self):
+        return self._loss(*self._inputs)
+
+    def step(self):
+        self._grads = None  # let go of, as an optimizer's zero_grad does
+        value, self._grads = self._loss.value_and_grad(*self._inputs, out=self._out)
+        return value
+
+    def value(self, result) -> float:
+        return result["loss"] if isinstance(result, dict) else result
+
+    def gradients(self) -> list[np.ndarray]:
+        return list(self._grads) if isinstance(self._grads, tuple) else [self._grads]
+
+    def clear(self) -> None:
+        self._grads = None
+
+
+CONTENDERS = {"segloss": Runner}

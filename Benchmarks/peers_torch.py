@@ -1,0 +1,134 @@
+"""torch, eager and compiled: the published losses in their own mathematics.
+
+Hard negatives are taken by `torch.topk`, as MhLiao's and WenmuZhou's sources do, in PaddleOCR's form too: its own full
+sort would be slower here. The counts are Python numbers, as upstream has them; torch.compile breaks its graph there.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+NAME = "torch"
+SETTLE = 0.01  # seconds until the workers of its thread team stop spinning
+
+
+def versions() -> dict[str, str]:
+    return {"torch": torch.__version__}
+
+
+def start(threads: int) -> None:
+    import torch._inductor.config as inductor
+
+    torch.set_num_threads(threads)
+    inductor.cpp.threads = threads  # part of the key of its cache of compiled code
+
+
+# The losses, by case.
+
+LOSSES = {}
+
+
+def _register(name, function, **options):
+    LOSSES[name] = functools.partial(function, **options)
+
+
+def _mask_dice(p, g, m, eps=1e-6):
+    intersection = (p * g * m).sum()
+    union = (p * m).sum() + (g * m).sum() + eps
+    return 1 - 2 * intersection / union
+
+
+def _mask_l1(p, g, m, eps=1e-6):
+    return ((p - g).abs() * m).sum() / (m.sum() + eps)
+
+
+def _balance(loss, positive, negative, ratio=3, eps=1e-6):
+    """`loss`, a number or a map, over the positives and the hardest negatives."""
+    positives = int(positive.sum())
+    negatives = min(int(negative.sum()), int(positives * ratio))
+    total = (positive * loss).sum()
+    if negatives > 0:
+        total = total + torch.topk((negative * loss).view(-1), negatives).values.sum()
+    return total / (positives + negatives + eps)
+
+
+def _db(maps, threshold_map, threshold_mask, shrink_map, shrink_mask, *, main, alpha=5, beta=10, truncate=False):
+    p, t, b = maps[:, 0], maps[:, 1], maps[:, 2]
+    positive = shrink_map * shrink_mask
+    negative = (1 - shrink_map) * shrink_mask
+    if truncate:
+        positive, negative = positive.byte().float(), negative.byte().float()
+    if main == "dice":
+        loss = _mask_dice(p, shrink_map, shrink_mask)
+    else:
+        loss = F.binary_cross_entropy(p, shrink_map, reduction="none")
+    return (
+        alpha * _balance(loss, positive, negative)
+        + beta * _mask_l1(t, threshold_map, threshold_mask)
+        + _mask_dice(b, shrink_map, shrink_mask)
+    )
+
+
+def _mhliao(binary, thresh, thresh_binary, gt, mask, thresh_map, thresh_mask):
+    g = gt[:, 0]
+    positive, negative = (g * mask).byte().float(), ((1 - g) * mask).byte().float()
+    loss = F.binary_cross_entropy(binary, gt, reduction="none")[:, 0]
+    return (
+        5 * _balance(loss, positive, negative)
+        + 10 * _mask_l1(thresh[:, 0], thresh_map, thresh_mask, eps=0)
+        + _mask_dice(thresh_binary[:, 0], g, mask)
+    )
+
+
+_register("db", _db, main="dice")
+_register("db-bce", _db, main="bce")
+_register("db-wenmuzhou", _db, main="bce", alpha=1, truncate=True)
+_register("db-mhliao", _mhliao)
+
+
+# How they run.
+
+
+class Runner:
+    compiled = False
+
+    def __init__(self, case, inputs, mood):
+        self._loss = torch.compile(LOSSES[case.name]) if self.compiled else LOSSES[case.name]
+        tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
+        self._predictions = [tensors[name].clone().requires_grad_() for name in case.predictions]
+        self._inputs = list({**tensors, **dict(zip(case.predictions, self._predictions))}.values())
+
+    def forward(self):
+        with torch.no_grad():
+            return self._loss(*self._inputs)
+
+    def step(self):
+        self.clear()
+        loss = self._loss(*self._inputs)
+        loss.backward()
+        return loss.detach()
+
+    def value(self, result) -> float:
+        return float(result)
+
+    def gradients(self) -> list[np.ndarray]:
+        return [p.grad.numpy() for p in self._predictions]
+
+    def clear(self) -> None:
+        for p in self._predictions:
+            p.grad = None  # zero_grad's default
+
+
+class CompiledRunner(Runner):
+    compiled = True
+
+
+def _contender(runner):
+    return lambda case, inputs, mood: runner(case, inputs, mood) if case.name in LOSSES else None
+
+
+CONTENDERS = {"torch eager": _contender(Runner), "torch.compile": _contender(CompiledRunner)}

@@ -1,0 +1,67 @@
+# make demo    train a text detector on a real page and draw what the loss does
+# make test    everything: Swift, C and Python tests, real PyTorch and PaddlePaddle as oracles
+# make bench   speed and memory beside the frameworks
+#
+# Each sets up what it needs in .venv and .build; Swift 6.3 and Python are all that must be there.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RELEASE := .build/release
+LIBRARY := $(RELEASE)/libsegloss.so
+SOURCES := Package.swift $(shell find Sources include -type f)
+PACKAGE := $(shell find bindings/python/src -name '*.py') bindings/python/pyproject.toml bindings/python/hatch_build.py
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
+
+.PHONY: all demo test bench swift-test clean
+all: $(LIBRARY)
+
+$(LIBRARY): $(SOURCES)
+	@command -v swift >/dev/null || { echo "Swift 6.3 is needed: see swift.org/install"; exit 1; }
+	swift build -c release --product segloss
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	  || { echo "Python 3.10 or later is needed, $(PYTHON) is older: make PYTHON=python3.x"; exit 1; }
+	@echo "Setting up $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "python3 -m venv failed (Debian: apt install python3-venv)"; exit 1; }
+
+# The package as a user has it: a wheel, not the checkout.
+$(VENV)/.package: $(BIN)/python $(LIBRARY) $(PACKAGE)
+	@echo "Installing segloss into $(VENV)"
+	@$(PIP) --force-reinstall --no-deps ./bindings/python && $(PIP) numpy
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.package
+	@echo "Installing what the demo draws with"
+	@$(PIP) scipy scikit-image matplotlib tqdm
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.package bindings/python/tests/requirements-test.txt
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "The tests need Python 3.11 or later: make clean, then make test PYTHON=python3.11"; exit 1; }
+	@echo "Installing what the tests compare with (PyTorch, PaddlePaddle: some 400 MB)"
+	@$(PIP) -r bindings/python/tests/requirements-test.txt
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.package Benchmarks/requirements.txt
+	@echo "Installing what the benchmark compares with"
+	@$(PIP) -r Benchmarks/requirements.txt
+	@touch $@
+
+demo: $(VENV)/.demo
+	$(BIN)/python Examples/text_detector.py
+
+swift-test:
+	swift test
+
+test: swift-test $(VENV)/.test $(VENV)/.demo
+	$(BIN)/python Tests/Gates/check_levels.py $(RELEASE)
+	cd $(VENV) && bin/python -m pytest -c ../bindings/python/pyproject.toml ../bindings/python/tests
+
+bench: $(VENV)/.bench
+	$(BIN)/python Benchmarks/bench.py
+
+clean:
+	rm -rf .build $(VENV)
