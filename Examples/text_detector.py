@@ -8,7 +8,7 @@ maps; the part for B goes on to P and T through segloss.db_step_grad, and from t
 The right of the page is held out. The script fails (exit code 1) if a loss did not fall or if the detector does not
 clearly beat a global threshold there.
 
-    python text_detector.py [--steps 400] [--seed 0] [--output segloss-demo.png] [--quick]
+    python text_detector.py [--steps 240] [--seed 0] [--output segloss-demo.png] [--quick]
 """
 
 import argparse
@@ -197,13 +197,13 @@ def complaints(history, scores):
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description="Train a small text detector with segloss.DBLoss.")
-    parser.add_argument("--steps", type=int, help="training steps (default: 400, or 100 with --quick)")
+    parser.add_argument("--steps", type=int, help="training steps (default: 240, or 100 with --quick)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the initial weights (default: %(default)s)")
     parser.add_argument("--output", default="segloss-demo.png", help="where the picture goes (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="few steps, for tests")
     arguments = parser.parse_args()
     if arguments.steps is None:
-        arguments.steps = 100 if arguments.quick else 400
+        arguments.steps = 100 if arguments.quick else 240
     if arguments.steps < 2:
         parser.error("--steps must be at least 2")
     if not os.path.isdir(os.path.dirname(os.path.abspath(arguments.output))):

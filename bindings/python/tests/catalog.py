@@ -1,4 +1,5 @@
-"""Every loss of the family with inputs, call and reference, so that a test of types, layouts, threads or levels is written once.
+"""Every loss of the family with inputs, call and reference, so that a test of types, layouts, threads or levels is
+written once.
 
 All inputs are exact in every element type (see `support.grid`).
 """

@@ -1,4 +1,5 @@
-"""Which frameworks take part. All of them, and a missing one is a failure, unless SEGLOSS_TEST_FRAMEWORKS names fewer ("torch", "")."""
+"""Which frameworks take part. All of them, and a missing one is a failure, unless SEGLOSS_TEST_FRAMEWORKS names fewer
+("torch", "")."""
 
 import importlib
 import os
@@ -9,7 +10,8 @@ ALL = ("torch", "paddle")
 
 
 def framework(name):
-    """The framework's module; called at the top of a test module, it skips that module only where it was left out on purpose."""
+    """The framework's module; called at the top of a test module, it skips that module only where it was left out on
+    purpose."""
     wanted = os.environ.get("SEGLOSS_TEST_FRAMEWORKS")
     if wanted is not None and name not in wanted.replace(",", " ").split():
         pytest.skip(f"SEGLOSS_TEST_FRAMEWORKS leaves out {name}", allow_module_level=True)

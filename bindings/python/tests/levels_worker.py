@@ -5,7 +5,8 @@ Run it under SEGLOSS_ISA, or on an emulated processor, and compare the lines:
     SEGLOSS_ISA=baseline python3 levels_worker.py
     qemu-x86_64 -cpu Nehalem python3 levels_worker.py
 
-Everything that goes in comes from integers and exact divisions: numpy's own exp or sin might differ between processors, and would be blamed on us.
+Everything that goes in comes from integers and exact divisions: numpy's own exp or sin might differ between processors,
+and would be blamed on us.
 """
 
 import hashlib
@@ -34,7 +35,8 @@ def cases(entry):
             yield {k: channels_last(v) for k, v in entry.draw(SHAPES[2], 1, dtype).items()}, {"grad_output": -1.7}
     if entry.name == "step":
         return
-    # All 24 bits of a float32's fraction in use, and labels between 0 and 1: what the grid of the catalog spares the arithmetic.
+    # All 24 bits of a float32's fraction in use, and labels between 0 and 1: what the grid of the catalog spares the
+    # arithmetic.
     for seed in range(2):
         for dtype in (np.float32, np.float64):
             inputs = entry.draw(SHAPES[4], seed, dtype)

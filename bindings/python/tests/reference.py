@@ -1,10 +1,12 @@
 """The losses of the DB family in float64, written the slow and obvious way.
 
-Nothing here knows how segloss computes anything. Arrays are widened to float64, the K largest are found by a full stable sort, and every
-gradient is derived by hand; `test_reference.py` holds all of it against finite differences, torch's autograd and the printed golden vectors.
+Nothing here knows how segloss computes anything. Arrays are widened to float64, the K largest are found by a full
+stable sort, and every gradient is derived by hand; `test_reference.py` holds all of it against finite differences,
+torch's autograd and the printed golden vectors.
 
-Names follow the specification: p prediction, g label, m mask, t threshold map, `ts` its target, `P` and `K` the counts of positives and of
-mined negatives. A loss returns `(value, gradient)`; the composed ones return `(parts, gradients)` with the total under "loss".
+Names follow the specification: p prediction, g label, m mask, t threshold map, `ts` its target, `P` and `K` the counts
+of positives and of mined negatives. A loss returns `(value, gradient)`; the composed ones return `(parts, gradients)`
+with the total under "loss".
 """
 
 import math
@@ -19,7 +21,8 @@ def wide(*arrays):
 
 
 def total(terms):
-    """A sum that adds no error of its own worth speaking of: 80-bit where the machine has it. Infinities and NaN go through."""
+    """A sum that adds no error of its own worth speaking of: 80-bit where the machine has it. Infinities and NaN go
+    through."""
     return np.sum(terms, dtype=np.longdouble)
 
 
@@ -53,7 +56,8 @@ def mask_l1_guarded(t, ts, m):
 
 
 def bce(p, y, flavour):
-    """The map of binary cross-entropies on probabilities: logarithms stop at -100, the derivative's denominator at 1e-12."""
+    """The map of binary cross-entropies on probabilities: logarithms stop at -100, the derivative's denominator at
+    1e-12."""
     p, y = wide(p, y)
     with np.errstate(divide="ignore"):
         log_p = np.maximum(np.log(p), -100)
@@ -120,7 +124,8 @@ def counts(pos, neg, ratio, fallback=0):
 
 
 def mined(pos, neg, ratio, loss, slope, eps=1e-6, fallback=0):
-    """(sum(pos loss) + sum of the K largest neg loss) / (P + K + eps), and its gradient; `loss` a map, or one number for all."""
+    """(sum(pos loss) + sum of the K largest neg loss) / (P + K + eps), and its gradient; `loss` a map, or one number
+    for all."""
     P, K = counts(pos, neg, ratio, fallback)
     weight, divisor = pos, P + eps
     if K > 0:
@@ -133,7 +138,8 @@ def mined(pos, neg, ratio, loss, slope, eps=1e-6, fallback=0):
 
 
 def ohem_mask(p, g, m, ratio=3, clean=False):
-    """PSENet's selection, image by image: the positives and the highest scoring negatives. Ties at the threshold all come in."""
+    """PSENet's selection, image by image: the positives and the highest scoring negatives. Ties at the threshold all
+    come in."""
     p, g, m = wide(p, g, m)
     out = np.empty(m.shape)
     for i in range(len(p)):
@@ -169,7 +175,8 @@ def balance(p, g, m, main="DiceLoss", ratio=3, eps=1e-6, fallback=0, clean=False
 
 
 def balanced_ce(p, g, m, ratio=3.0, fallback=0):
-    """MhLiao's and WenmuZhou's: weights through an unsigned byte, so that a soft label is neither positive nor negative."""
+    """MhLiao's and WenmuZhou's: weights through an unsigned byte, so that a soft label is neither positive nor
+    negative."""
     return mined(*weights_of(g, m, truncate=True), ratio, *bce(p, g, "torch"), fallback=fallback)
 
 
@@ -238,7 +245,8 @@ def db_loss(
 def l1_balance_ce(
     binary, thresh, thresh_binary, gt, mask, thresh_map, thresh_mask, *, eps=1e-6, l1_scale=10, bce_scale=5, ratio=3.0
 ):
-    """MhLiao's, all maps N x H x W: (parts, one gradient per prediction). The parts are bare; the factors stand in the total."""
+    """MhLiao's, all maps N x H x W: (parts, one gradient per prediction). The parts are bare; the factors stand in the
+    total."""
     ce, g_binary = balanced_ce(binary, gt, mask, ratio)
     if thresh is None:
         return {"loss": ce, "bce_loss": ce}, (g_binary, None, None)

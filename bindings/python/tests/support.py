@@ -19,7 +19,8 @@ TARGET_TYPES = {
     "i64": np.dtype(np.int64),
 }
 
-# N x H x W with counts at and around the library's inner sizes (lanes of 32, blocks of 1024, chunks of 65536) and plain odd ones.
+# N x H x W with counts at and around the library's inner sizes (lanes of 32, blocks of 1024, chunks of 65536) and plain
+# odd ones.
 SHAPES = [
     (1, 1, 1),
     (1, 1, 2),
@@ -50,8 +51,9 @@ def id_of(value):
 def grid(rng, shape, levels=256, low=1, high=None):
     """Multiples of 1/levels from inside (0, 1).
 
-    Every such p and 1 - p is exact in every element type (levels <= 256), so one input serves them all, and a float32 selection has to
-    agree with a float64 one. With thousands of pixels and few levels, ties at the K-th place are the rule.
+    Every such p and 1 - p is exact in every element type (levels <= 256), so one input serves them all, and a float32
+    selection has to agree with a float64 one. With thousands of pixels and few levels, ties at the K-th place are the
+    rule.
     """
     return rng.integers(low, levels if high is None else high, shape) / levels
 
@@ -127,8 +129,9 @@ LAYOUTS = {
 
 # ---------------------------------------------------------------- comparisons
 
-# (value, gradient): of max(|v|, 1e-3) and of the gradient's largest entry. In float32, sums are held to 5e-7 by the size of a block and an
-# entry costs a handful of roundings of 6e-8; a division by p (1 - p) doubles them. In float64 the same reasoning leaves decades to spare.
+# (value, gradient): of max(|v|, 1e-3) and of the gradient's largest entry. In float32, sums are held to 5e-7 by the
+# size of a block and an entry costs a handful of roundings of 6e-8; a division by p (1 - p) doubles them. In float64
+# the same reasoning leaves decades to spare.
 BOUNDS = {"f64": (1e-12, 1e-12), "f32": (1e-6, 1e-6)}
 
 
@@ -150,7 +153,8 @@ def check_value(got, want, bound):
 
 
 def check_gradient(got, want, bound):
-    """Map by map: a small gradient must not hide behind that of a neighbouring channel. Where nothing is wanted, nothing may come."""
+    """Map by map: a small gradient must not hide behind that of a neighbouring channel. Where nothing is wanted,
+    nothing may come."""
     assert got.shape == want.shape
     got = got.astype(np.float64)
     maps = range(want.shape[1]) if want.ndim == 4 else [...]
@@ -160,7 +164,8 @@ def check_gradient(got, want, bound):
         largest = np.abs(w).max(initial=0)
         assert not error.size or error.max() <= bound * largest, (
             f"map {c}: off by {error.max():.3g} where the largest entry is {largest:.3g}, "
-            f"at {np.unravel_index(np.argmax(error), error.shape)}; {(error > bound * largest).sum()} of {error.size} entries"
+            f"at {np.unravel_index(np.argmax(error), error.shape)}; "
+            f"{(error > bound * largest).sum()} of {error.size} entries"
         )
 
 
@@ -176,7 +181,7 @@ def assert_same_bits(got, want):
         assert a == b, f"{'value' if i == 0 else f'gradient {i - 1}'} differs: {got[0]!r} / {want[0]!r}"
 
 
-# ---------------------------------------------------------------- labels and masks that have gone wrong somewhere before
+# ---------------------------------------------------------------- labels and masks that have gone wrong before
 
 
 def _choice(rng, shape, values, shares):

@@ -171,7 +171,8 @@ def test_few_levels_many_ties(levels, kind):
 
 
 def test_ties_at_zero_follow_the_index():
-    """A perfect Dice without eps is exactly 0, every product ties at 0 and the first K elements are taken, the positives among them."""
+    """A perfect Dice without eps is exactly 0, every product ties at 0 and the first K elements are taken, the
+    positives among them."""
     g = np.zeros(64)
     g[:8] = 1
     check("f64", g.copy(), g, np.ones(64), "DiceLoss", ratio=3, eps=0.0)
@@ -187,7 +188,8 @@ def test_weighted_negatives_tie_too(main, kind):
 
 
 def test_a_negative_dice_takes_the_zeros_first():
-    """Predictions above 1 can turn Dice negative; the largest products are then those of positive and ignored pixels."""
+    """Predictions above 1 can turn Dice negative; the largest products are then those of positive and ignored
+    pixels."""
     g, m = scene("binary", SMALL)
     want, _ = check("f64", np.where(g, 5.0, 0.01), g, m, "DiceLoss", ratio=1)
     assert want < 0

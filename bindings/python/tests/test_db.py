@@ -196,7 +196,8 @@ def test_terms_touch_their_own_map():
 
 
 def test_paper_keeps_its_gradient_where_the_step_saturates():
-    """P - T = .9 on a negative: the binary map is 1 to float32, a probability form would push with 0, the logits form with k."""
+    """P - T = .9 on a negative: the binary map is 1 to float32, a probability form would push with 0, the logits form
+    with k."""
     maps = np.zeros((1, 3, 1, 4), np.float32)
     maps[0, 0], maps[0, 1] = [0.95, 0.95, 0.5, 0.5], 0.05
     g, ones = np.array([[[0, 0, 1, 1]]], np.uint8), np.ones((1, 1, 4), np.uint8)

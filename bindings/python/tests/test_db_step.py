@@ -49,7 +49,8 @@ def test_steepness(k, kind):
 
 @pytest.mark.parametrize("kind", ["f64", "f32"])
 def test_the_gradient_does_not_square_a_tiny_number(kind):
-    """At P - T = -1 the reciprocal form gives 9.808e-21 in float32, or 0 where denormals are flushed; the truth is 50 e^-50."""
+    """At P - T = -1 the reciprocal form gives 9.808e-21 in float32, or 0 where denormals are flushed; the truth is 50
+    e^-50."""
     one, zero = np.ones(3, kind.replace("f", "float")), np.zeros(3, kind.replace("f", "float"))
     for p, t in ((zero, one), (one, zero)):
         on_p, on_t = segloss.db_step_grad(p, t, one)
@@ -59,7 +60,8 @@ def test_the_gradient_does_not_square_a_tiny_number(kind):
 
 @pytest.mark.parametrize("kind", ["f16", "bf16"])
 def test_half_precision_never_overflows(kind):
-    """e^50 is infinite in float16: upstream's 0 * inf. Computed in float32 there is nothing to overflow, and one rounding at the end."""
+    """e^50 is infinite in float16: upstream's 0 * inf. Computed in float32 there is nothing to overflow, and one
+    rounding at the end."""
     inputs = ENTRY.draw(SMALL, dtype=np.float32)
     inputs["prob"][0, 0, :2], inputs["thresh"][0, 0, :2] = [0, 1], [1, 0]
     single = ENTRY.run(inputs)[1]

@@ -53,7 +53,8 @@ def test_scenes(name, ratio, kind):
     ids="+".join,
 )
 def test_channel_axis(with_channel):
-    """MhLiao's channel axis may be there or not, argument by argument (upstream: predictions and label have it, masks do not)."""
+    """MhLiao's channel axis may be there or not, argument by argument (upstream: predictions and label have it, masks
+    do not)."""
     inputs = ENTRY.draw(SMALL)
     want, wanted = ENTRY.run(inputs)
     shaped = {k: v[:, None] if k in with_channel else v for k, v in inputs.items()}
@@ -148,7 +149,8 @@ def test_weights_go_through_a_byte(weight, byte, kind):
 
 
 def test_more_mined_than_pixels():
-    """A mask of 2 counts each negative twice. torch refuses to take more than there are; here all are taken, as Paddle's form has it."""
+    """A mask of 2 counts each negative twice. torch refuses to take more than there are; here all are taken, as
+    Paddle's form has it."""
     p = np.linspace(0.1, 0.9, 20)[None, None]
     g = np.zeros_like(p)
     g[..., :6] = 1
@@ -174,7 +176,8 @@ def test_log1p_keeps_small_probabilities(kind):
 
 @pytest.mark.parametrize("kind", ["f64", "f32"])
 def test_confident_probabilities(kind):
-    """From 1e-7 to 1 - 6e-8, as a trained net has them: small logarithms keep their digits in the sum, large slopes in the gradient."""
+    """From 1e-7 to 1 - 6e-8, as a trained net has them: small logarithms keep their digits in the sum, large slopes in
+    the gradient."""
     exponents = np.random.default_rng(0).permutation(np.linspace(-7, -0.01, 2 * 31 * 37)).reshape(2, 31, 37)
     p = (10.0**exponents).astype(np.float32)
     p[0] = 1 - p[0]

@@ -40,7 +40,8 @@ def test_every_target_in_every_layout(target):
 
 @pytest.mark.parametrize("entry", CATALOG, ids=repr)
 def test_each_argument_in_a_layout_of_its_own(entry):
-    """The walks of several arguments must not get mixed up: prediction, label and mask each go their own way through memory."""
+    """The walks of several arguments must not get mixed up: prediction, label and mask each go their own way through
+    memory."""
     inputs = entry.draw(SHAPES[1], dtype=np.float32)
     want = entry.run(inputs)
     kinds = list(LAYOUTS.values())

@@ -1,6 +1,7 @@
 """The same bits on every instruction set: those this processor has, and two that qemu-user emulates.
 
-The emulated ones run where qemu-x86_64 is found; with SEGLOSS_TEST_QEMU=1 its absence is a failure. What did not run is printed.
+The emulated ones run where qemu-x86_64 is found; with SEGLOSS_TEST_QEMU=1 its absence is a failure. What did not run is
+printed.
 """
 
 import json
@@ -81,7 +82,8 @@ def test_a_level_that_is_not_there(level):
 @pytest.mark.skipif(not X86, reason="LEVEL NOT RUN: the emulated processors are x86-64")
 @pytest.mark.parametrize("cpu", EMULATED)
 def test_emulated(cpu, native):
-    """A processor without AVX, and one with AVX2 only: the library loads there, picks its level, and computes the same."""
+    """A processor without AVX, and one with AVX2 only: the library loads there, picks its level, and computes the
+    same."""
     if not QEMU:
         message = f"LEVEL NOT RUN: no qemu-x86_64 to emulate {cpu}"
         pytest.fail(message) if os.environ.get("SEGLOSS_TEST_QEMU") == "1" else pytest.skip(message)

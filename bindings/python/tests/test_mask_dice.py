@@ -70,7 +70,8 @@ def test_nearly_perfect_keeps_its_digits(kind):
 
 
 def test_perfect():
-    """eps alone keeps it off zero, 3.6e-8 for 14 positives; the gradient still pushes: -1/(2 sum g) on positives, +1/(2 sum g) elsewhere."""
+    """eps alone keeps it off zero, 3.6e-8 for 14 positives; the gradient still pushes: -1/(2 sum g) on positives, +1/(2
+    sum g) elsewhere."""
     g = np.zeros(84)
     g[::6] = 1
     value, grad = segloss.MaskDiceLoss().value_and_grad(g.copy(), g, np.ones(84))
@@ -86,7 +87,8 @@ def test_predictions_above_one_are_taken():
 @pytest.mark.parametrize("kind", ["f64", "f32"])
 @pytest.mark.parametrize("p", [0.1, 0.3, 0.5, 0.999])
 def test_constant_maps(p, kind):
-    """Every partial sum rounds the same way: the worst case of a float32 sum, and the one that fixed the block at 1024."""
+    """Every partial sum rounds the same way: the worst case of a float32 sum, and the one that fixed the block at
+    1024."""
     shape = (2, 511, 513)
     p, (g, m) = np.full(shape, p, kind.replace("f", "float")), scene("binary", shape)
     value, grad = segloss.MaskDiceLoss().value_and_grad(p, g.astype(np.uint8), m.astype(np.uint8))

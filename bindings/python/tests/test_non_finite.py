@@ -18,7 +18,8 @@ PROBABILITIES = {
     "l1-balance-ce",
 }
 AT = (1, 3, 5)
-# PSENet's selection draws its negatives from ignored pixels too (unless `clean`): there "masked elements are not read" has no meaning.
+# PSENet's selection draws its negatives from ignored pixels too (unless `clean`): there "masked elements are not read"
+# has no meaning.
 SKIPPING = [entry for entry in LOSSES if entry.name not in ("balance-ohem", "db-ohem")]
 
 
@@ -45,7 +46,8 @@ def poison(inputs, places, value):
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 7.0], ids=str)
 @pytest.mark.parametrize("entry", SKIPPING, ids=repr)
 def test_skip_masked(entry, value):
-    """The bits of a run where that pixel holds some ordinary number; its own gradient exactly 0. A probability of 7 passes too: nobody reads it."""
+    """The bits of a run where that pixel holds some ordinary number; its own gradient exactly 0. A probability of 7
+    passes too: nobody reads it."""
     for dtype in (np.float32, np.float64, np.float16):
         inputs, places = masked(entry, dtype)
         want = entry.run(inputs, {"non_finite": "skip_masked"})

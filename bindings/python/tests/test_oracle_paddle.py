@@ -1,6 +1,7 @@
 """PaddleOCR's losses, run live in Paddle's dygraph with its autograd, in float32.
 
-The bounds, and why inputs leave a gap at the K-th place: see `test_oracle_torch.py`; Paddle's sort is not stable either.
+The bounds, and why inputs leave a gap at the K-th place: see `test_oracle_torch.py`; Paddle's sort is not stable
+either.
 """
 
 import numpy as np
@@ -26,8 +27,8 @@ SCENES = [
     "signed",
     "negative negatives",
 ]
-# The slope of a scalar main loss is broadcast over the batch, and Paddle adds its shares up one by one in float32: at 5000 pixels that alone
-# is off by more than 1e-5. A map of losses has nothing to add up.
+# The slope of a scalar main loss is broadcast over the batch, and Paddle adds its shares up one by one in float32: at
+# 5000 pixels that alone is off by more than 1e-5. A map of losses has nothing to add up.
 MAINS_AND_SHAPES = [("DiceLoss", SMALL), ("MaskL1Loss", SMALL), ("BCELoss", SMALL), ("BCELoss", (2, 131, 97))]
 PARTS = ["loss", "loss_shrink_maps", "loss_threshold_maps", "loss_binary_maps"]
 

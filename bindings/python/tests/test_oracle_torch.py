@@ -1,7 +1,8 @@
 """MhLiao's and WenmuZhou's losses, run live in torch with its autograd, in float32.
 
-Their sums round in float32 and their cross-entropies go through float32 logarithms, so agreement ends at 5e-6 of a value and 1e-5 of the largest
-entry of a gradient: their rounding, not ours. Inputs leave a gap at the K-th place, because torch does not say which of equals it takes.
+Their sums round in float32 and their cross-entropies go through float32 logarithms, so agreement ends at 5e-6 of a
+value and 1e-5 of the largest entry of a gradient: their rounding, not ours. Inputs leave a gap at the K-th place,
+because torch does not say which of equals it takes.
 """
 
 import numpy as np
@@ -137,7 +138,8 @@ def as_bfloat16(tensor):
 
 
 def test_step():
-    """Where the reciprocal form still has its digits: within P - T of 1/2 either way it squares nothing smaller than e^-25."""
+    """Where the reciprocal form still has its digits: within P - T of 1/2 either way it squares nothing smaller than
+    e^-25."""
     p, t = 0.25 + 0.5 * probabilities(np.random.default_rng(0), (2, *SMALL))
     upstream = np.random.default_rng(1).standard_normal(SMALL).astype(np.float32)
     leaves = [leaf(p), leaf(t)]

@@ -67,7 +67,8 @@ def test_linear_in_the_upstream_gradient(entry, seed, shape, factor):
 @pytest.mark.parametrize("entry", LOSSES, ids=repr)
 @given(seeds, shapes)
 def test_the_order_of_pixels_does_not_matter(entry, seed, shape):
-    """Nor does it move a gradient from one pixel to another, as long as nothing ties: every image is shuffled the same way."""
+    """Nor does it move a gradient from one pixel to another, as long as nothing ties: every image is shuffled the same
+    way."""
     inputs = entry.draw(shape, seed)
     rng = np.random.default_rng(seed)
     for name in entry.predictions:

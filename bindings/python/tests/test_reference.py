@@ -1,4 +1,5 @@
-"""The references themselves: against the printed golden vectors, finite differences and torch's autograd in float64. segloss takes no part."""
+"""The references themselves: against the printed golden vectors, finite differences and torch's autograd in float64.
+segloss takes no part."""
 
 import math
 
@@ -134,7 +135,8 @@ COMPOSED = {
 
 
 def finite_differences(value, at, grad, h=1e-6):
-    """Every third coordinate by central differences: they carry an error of about 1e-16 / h from rounding and h^2 from curvature."""
+    """Every third coordinate by central differences: they carry an error of about 1e-16 / h from rounding and h^2 from
+    curvature."""
     scale = np.abs(grad).max()
     for i in np.ndindex(at.shape):
         if sum(i) % 3 == 0:

@@ -21,7 +21,8 @@ def main_loss(name, p, g, m, eps=1e-6):
 
 
 def balance(p, g, m, main="DiceLoss", ratio=3, eps=1e-6, balanced=True):
-    """Balances a scalar as readily as a map: the products and the sort do not care, which is why a scalar is not mined at all."""
+    """Balances a scalar as readily as a map: the products and the sort do not care, which is why a scalar is not mined
+    at all."""
     loss = main_loss(main, p, g, m)
     if not balanced:
         return loss

@@ -1,7 +1,7 @@
 """What the torch code bases compute, rewritten as torch operations so that autograd derives the gradients.
 
-The functions follow the upstream formulas term by term, the float32 order of their sums included, and run in whatever precision they are
-given: float64 to judge `reference.py`, float32 to judge segloss. Maps are N x H x W.
+The functions follow the upstream formulas term by term, the float32 order of their sums included, and run in whatever
+precision they are given: float64 to judge `reference.py`, float32 to judge segloss. Maps are N x H x W.
 """
 
 import torch
