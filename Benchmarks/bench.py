@@ -178,11 +178,12 @@ class Run:
         print(", ".join(f"{name} {version}" for name, version in self.versions.items()))
         for peer, why in self.absent.items():
             print(f"not measured: {peer} ({why.splitlines()[0]})")
-        print("\nDifference from segloss, value / gradient (of its largest entry):")
-        for (case, contender), a in self.agreements.items():
-            if contender != "segloss":
-                mark = "" if a["agrees"] else "   DISAGREES: not measured"
-                print(f"  {case:14} {contender:16} {a['value']:.1e} / {a['gradient']:.1e}{mark}")
+        peers = {key: a for key, a in self.agreements.items() if key[1] != "segloss"}
+        if peers:
+            print("\nDifference from segloss, value / gradient (of its largest entry):")
+        for (case, contender), a in peers.items():
+            mark = "" if a["agrees"] else "   DISAGREES: not measured"
+            print(f"  {case:14} {contender:16} {a['value']:.1e} / {a['gradient']:.1e}{mark}")
         for place in dict.fromkeys(key[:4] for key in self.cells):
             self.report_place(*place)
         self.summary()
@@ -220,7 +221,8 @@ class Run:
         table(title, header, rows, notes)
 
     def summary(self) -> None:
-        print("\nsegloss against the fastest peer:")
+        if self.spec["peers"] != ["segloss"]:
+            print("\nsegloss against the fastest peer:")
         for place in dict.fromkeys(key[:4] for key in self.cells):
             threads, case, shape, mode = place
             parts = []
@@ -327,6 +329,7 @@ def progress():
 
         def show(text: str, done: float) -> None:
             nonlocal last
+            text = text.split(", round")[0]
             if text != last:
                 print(f"{done:4.0%} {text}", file=sys.stderr, flush=True)
                 last = text

@@ -10,6 +10,8 @@ import paddle.nn.functional as F
 
 NAME = "paddle"
 SETTLE = 0.25  # its thread team spins for 200 ms
+# The gradient of a number times a map is a sum in float32: 0.6 % off over 3.3 million pixels.
+TOLERANCE = {"paddle dygraph": (1e-5, 1e-2)}
 
 
 def versions() -> dict[str, str]:

@@ -1,4 +1,9 @@
-"""segloss itself, on numpy arrays."""
+"""segloss itself, on numpy arrays. The pattern of every `peers_*.py`:
+
+NAME, SETTLE (seconds for which its threads keep a core busy after a call), TOLERANCE (by contender: value and gradient,
+where its own rounding needs more than bench.py's), `versions()`, `start(threads)`, and CONTENDERS: by name, a function
+of (case, inputs, mood) that gives a runner with the methods below, or None for a case that the peer does not have.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ import segloss
 
 NAME = "segloss"
 SETTLE = 0.0
+TOLERANCE = {}
 
 
 def versions() -> dict[str, str]:

@@ -310,12 +310,13 @@ int32_t segloss_balance_finish(const segloss_tensor *pred, const segloss_tensor 
                                const segloss_execution *execution, segloss_error *error);
 
 /* The map l itself, for main_loss BCE: what BalanceLoss returns without its balance, or beside it. `out` has pred's
-   shape and type. The second function gives grad_output * dl/dp, element by element. */
-int32_t segloss_balance_map(const segloss_tensor *pred, const segloss_tensor *gt,
+   shape and type. The second function gives grad_output * dl/dp, element by element. The mask is not part of the
+   formula: it is what SEGLOSS_SKIP_MASKED goes by, and may be NULL. `out` and grad_pred may be pred's own memory. */
+int32_t segloss_balance_map(const segloss_tensor *pred, const segloss_tensor *gt, const segloss_tensor *mask,
                             const segloss_balance_options *options, const segloss_tensor *out,
                             const segloss_execution *execution, segloss_error *error);
 int32_t segloss_balance_map_backward(const segloss_tensor *pred, const segloss_tensor *gt,
-                                     const segloss_tensor *grad_output, const segloss_balance_options *options,
+                                     const segloss_tensor *mask, const segloss_tensor *grad_output, const segloss_balance_options *options,
                                      const segloss_tensor *grad_pred, const segloss_execution *execution,
                                      segloss_error *error);
 

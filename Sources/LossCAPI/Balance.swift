@@ -34,9 +34,12 @@ private func loss(
 
 private func map(
     _ pred: UnsafePointer<segloss_tensor>?, _ gt: UnsafePointer<segloss_tensor>?,
-    _ options: UnsafePointer<segloss_balance_options>?, _ run: UnsafePointer<segloss_execution>?
+    _ mask: UnsafePointer<segloss_tensor>?, _ options: UnsafePointer<segloss_balance_options>?,
+    _ run: UnsafePointer<segloss_execution>?
 ) throws(LossError) -> BalanceMap {
-    try BalanceMap(term(options), pred: tensor("pred", pred), gt: tensor("gt", gt), execution(run))
+    try BalanceMap(
+        term(options), pred: tensor("pred", pred), gt: tensor("gt", gt), mask: optionalTensor("mask", mask),
+        execution(run))
 }
 
 private func write(_ parts: Balance.Parts, to out: UnsafeMutablePointer<segloss_balance_parts>?) {
@@ -92,23 +95,24 @@ public func segloss_balance_finish(
 @_cdecl("segloss_balance_map") @implementation
 public func segloss_balance_map(
     _ pred: UnsafePointer<segloss_tensor>!, _ gt: UnsafePointer<segloss_tensor>!,
-    _ options: UnsafePointer<segloss_balance_options>!, _ out: UnsafePointer<segloss_tensor>!,
-    _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
+    _ mask: UnsafePointer<segloss_tensor>!, _ options: UnsafePointer<segloss_balance_options>!,
+    _ out: UnsafePointer<segloss_tensor>!, _ execution: UnsafePointer<segloss_execution>!,
+    _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
     status(error) { () throws(LossError) in
-        try map(pred, gt, options, execution).value(to: tensor("out", out))
+        try map(pred, gt, mask, options, execution).value(to: tensor("out", out))
     }
 }
 
 @_cdecl("segloss_balance_map_backward") @implementation
 public func segloss_balance_map_backward(
     _ pred: UnsafePointer<segloss_tensor>!, _ gt: UnsafePointer<segloss_tensor>!,
-    _ grad_output: UnsafePointer<segloss_tensor>!, _ options: UnsafePointer<segloss_balance_options>!,
-    _ grad_pred: UnsafePointer<segloss_tensor>!, _ execution: UnsafePointer<segloss_execution>!,
+    _ mask: UnsafePointer<segloss_tensor>!, _ grad_output: UnsafePointer<segloss_tensor>!,
+    _ options: UnsafePointer<segloss_balance_options>!, _ grad_pred: UnsafePointer<segloss_tensor>!, _ execution: UnsafePointer<segloss_execution>!,
     _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
     status(error) { () throws(LossError) in
-        try map(pred, gt, options, execution).backward(
+        try map(pred, gt, mask, options, execution).backward(
             gradOutput: tensor("grad_output", grad_output), to: tensor("grad_pred", grad_pred))
     }
 }

@@ -62,17 +62,6 @@ private func write(_ parts: DB.Parts, to out: UnsafeMutablePointer<segloss_db_pa
             negatives: parts.negatives, threshold_count: parts.thresholdCount), to: out)
 }
 
-private func gradients(
-    _ prob: UnsafePointer<segloss_tensor>?, _ thresh: UnsafePointer<segloss_tensor>?,
-    _ binary: UnsafePointer<segloss_tensor>?
-) throws(LossError) -> [Tensor?] {
-    [
-        try optionalTensor("grad_prob", prob)?.droppingUnitChannel(),
-        try optionalTensor("grad_thresh", thresh)?.droppingUnitChannel(),
-        try optionalTensor("grad_binary", binary)?.droppingUnitChannel(),
-    ]
-}
-
 @_cdecl("segloss_db") @implementation
 public func segloss_db(
     _ prob: UnsafePointer<segloss_tensor>!, _ thresh: UnsafePointer<segloss_tensor>!,
@@ -88,7 +77,8 @@ public func segloss_db(
         try check(parts: parts)
         let loss = try loss(
             prob, thresh, binary, threshold_map, threshold_mask, shrink_map, shrink_mask, options, execution)
-        write(try loss(gradOutput: grad_output, gradients: gradients(grad_prob, grad_thresh, grad_binary)), to: parts)
+        write(try loss(gradOutput: grad_output, gradients: gradients(
+                    ("grad_prob", grad_prob), ("grad_thresh", grad_thresh), ("grad_binary", grad_binary))), to: parts)
     }
 }
 
@@ -124,6 +114,7 @@ public func segloss_db_finish(
         write(
             try finish(
                 loss(prob, thresh, binary, threshold_map, threshold_mask, shrink_map, shrink_mask, options, execution),
-                statistics, length, grad_output, gradients(grad_prob, grad_thresh, grad_binary)), to: parts)
+                statistics, length, grad_output, gradients(
+                    ("grad_prob", grad_prob), ("grad_thresh", grad_thresh), ("grad_binary", grad_binary))), to: parts)
     }
 }

@@ -40,17 +40,6 @@ private func write(_ parts: DB.Parts, to out: UnsafeMutablePointer<segloss_l1_ba
             negatives: parts.negatives, threshold_count: parts.thresholdCount), to: out)
 }
 
-private func gradients(
-    _ binary: UnsafePointer<segloss_tensor>?, _ thresh: UnsafePointer<segloss_tensor>?,
-    _ threshBinary: UnsafePointer<segloss_tensor>?
-) throws(LossError) -> [Tensor?] {
-    [
-        try optionalTensor("grad_binary", binary)?.droppingUnitChannel(),
-        try optionalTensor("grad_thresh", thresh)?.droppingUnitChannel(),
-        try optionalTensor("grad_thresh_binary", threshBinary)?.droppingUnitChannel(),
-    ]
-}
-
 @_cdecl("segloss_l1_balance_ce") @implementation
 public func segloss_l1_balance_ce(
     _ binary: UnsafePointer<segloss_tensor>!, _ thresh: UnsafePointer<segloss_tensor>!,
@@ -66,7 +55,8 @@ public func segloss_l1_balance_ce(
         try check(parts: parts)
         let loss = try loss(binary, thresh, thresh_binary, gt, mask, thresh_map, thresh_mask, options, execution)
         write(
-            try loss(gradOutput: grad_output, gradients: gradients(grad_binary, grad_thresh, grad_thresh_binary)),
+            try loss(gradOutput: grad_output, gradients: gradients(
+                    ("grad_binary", grad_binary), ("grad_thresh", grad_thresh), ("grad_thresh_binary", grad_thresh_binary))),
             to: parts)
     }
 }
@@ -103,6 +93,7 @@ public func segloss_l1_balance_ce_finish(
         write(
             try finish(
                 loss(binary, thresh, thresh_binary, gt, mask, thresh_map, thresh_mask, options, execution),
-                statistics, length, grad_output, gradients(grad_binary, grad_thresh, grad_thresh_binary)), to: parts)
+                statistics, length, grad_output, gradients(
+                    ("grad_binary", grad_binary), ("grad_thresh", grad_thresh), ("grad_thresh_binary", grad_thresh_binary))), to: parts)
     }
 }

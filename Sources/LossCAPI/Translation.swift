@@ -61,6 +61,13 @@ func optionalTensor(
     pointer == nil ? nil : try tensor(name, pointer)
 }
 
+/// The gradients of a loss with several predictions.
+func gradients(_ named: (StaticString, UnsafePointer<segloss_tensor>?)...) throws(LossError) -> [Tensor?] {
+    var tensors: [Tensor?] = []
+    for (name, pointer) in named { tensors.append(try optionalTensor(name, pointer)) }
+    return tensors
+}
+
 private func elementType(_ name: StaticString, _ t: segloss_tensor) throws(LossError) -> ElementType {
     if t.type_lanes == 1 {
         switch (Int(t.type_code), t.type_bits) {

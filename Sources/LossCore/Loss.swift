@@ -53,13 +53,12 @@ extension Loss {
             throw LossError(
                 .statistics, "statistics: expected \(statisticsCount) entries, got \(statistics.count)")
         }
-        try check(gradients)
-        return try finishChecked(statistics, gradOutput, gradients)
+        return try finishChecked(statistics, gradOutput, try checked(gradients))
     }
 
     /// Both phases.
     public func callAsFunction(gradOutput: Double, gradients: [Tensor?]) throws(LossError) -> Parts {
-        try check(gradients)
+        let gradients = try checked(gradients)
         return try finishChecked(try statistics(), gradOutput, gradients)
     }
 
@@ -77,20 +76,28 @@ extension Loss {
         return parts
     }
 
-    private func check(_ gradients: [Tensor?]) throws(LossError) {
+    /// The gradients in the shape of their predictions, a unit channel dropped as theirs was.
+    private func checked(_ gradients: [Tensor?]) throws(LossError) -> [Tensor?] {
+        var checked: [Tensor?] = []
         for (i, gradient) in gradients.enumerated() {
-            guard let gradient else { continue }
+            guard var gradient else {
+                checked.append(nil)
+                continue
+            }
             guard i < predictions.count else {
                 throw LossError(.unsupported, "\(gradient.name): its prediction is not given")
             }
+            if predictions[i].shape.rank == 3 { gradient = gradient.droppingUnitChannel() }
             try gradient.requireOutput(like: predictions[i])
             for (j, input) in (predictions + constants).enumerated() where i != j || !gradient.isSameView(as: input) {
                 try gradient.requireNoOverlap(with: input)
             }
-            for other in gradients[..<i] {
+            for other in checked {
                 if let other { try gradient.requireNoOverlap(with: other) }
             }
+            checked.append(gradient)
         }
+        return checked
     }
 }
 
@@ -104,10 +111,13 @@ extension Tensor {
         }
     }
 
-    /// An output map, whose inputs it leaves alone.
-    func requireMap(like prediction: Tensor, apartFrom inputs: [Tensor]) throws(LossError) {
+    /// An output map, which leaves the inputs alone, and the prediction but for taking its very place.
+    func requireMap(
+        like prediction: Tensor, apartFrom inputs: [Tensor], mayReplace replaced: Tensor? = nil
+    ) throws(LossError) {
         try requireOutput(like: prediction)
         for input in inputs { try requireNoOverlap(with: input) }
+        if let replaced, !isSameView(as: replaced) { try requireNoOverlap(with: replaced) }
     }
 
     func requireNoOverlap(with other: Tensor) throws(LossError) {

@@ -128,7 +128,7 @@ public struct Tensor: Sendable {
     }
 
     /// N×1×H×W as N×H×W: prediction heads keep a channel that label makers leave out.
-    public func droppingUnitChannel() -> Tensor {
+    func droppingUnitChannel() -> Tensor {
         guard shape.rank == 4, shape[1] == 1 else { return self }
         var copy = self
         copy.shape = Extents([shape[0], shape[2], shape[3]])

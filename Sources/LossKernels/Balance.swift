@@ -22,6 +22,11 @@ func balanceWeightsU8<V: Vector>(_: V.Type, _ g: In, _ m: In, _ positive: Out, _
 }
 
 @inline(__always)
+func sum1<V: Vector>(_: V.Type, _ a: In, _ n: Int, _ sums: Sums) {
+    sum(n, sums) { i in V.load(a, i) }
+}
+
+@inline(__always)
 func sum2<V: Vector>(_: V.Type, _ a: In, _ b: In, _ n: Int, _ sums: Sums) {
     sum(n, sums) { i in (V.load(a, i), V.load(b, i)) }
 }

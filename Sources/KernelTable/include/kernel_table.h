@@ -32,7 +32,8 @@ typedef struct {
   /* Weights of positives and negatives: g*m and (1-g)*m, or both truncated to what a byte holds. */
   void (*balance_weights)(const void *g, const void *m, void *positive, void *negative, long n);
   void (*balance_weights_u8)(const void *g, const void *m, void *positive, void *negative, long n);
-  /* sum a, sum b; sum a*b */
+  /* sum a; sum a, sum b; sum a*b */
+  void (*sum)(const void *a, long n, double *sums);
   void (*sum2)(const void *a, const void *b, long n, double *sums);
   void (*dot)(const void *a, const void *b, long n, double *sums);
   /* out = a*b + 0 (the 0 turns -0 into +0); out = c*a; out += c*a; out = a + b*c; out = m != 0 ? a : 0 */

@@ -97,7 +97,7 @@ public struct Balance: Sendable {
     /// Positive and negative weights, cross-entropy, their product.
     static let temporaries = 4
 
-    private var isOHEM: Bool { main == .diceOHEM && isBalanced }
+    private var isOHEM: Bool { main == .diceOHEM }
     var isProbability: Bool { main == .bce && crossEntropy != .logits }
     var needsProbabilityTargets: Bool { main == .bce && crossEntropy == .log1p }
     var histograms: Int { main == .bce && isBalanced ? 1 : 0 }
@@ -166,9 +166,10 @@ public struct Balance: Sendable {
         main == .maskL1 ? l1.parts(s[(s.startIndex + 4)...]).loss : dice.parts(s[(s.startIndex + 4)...]).loss
     }
 
-    /// Weights of 0 and 1 need no selection where ℓ is one number.
+    /// Weights of 0 and 1 need no selection where ℓ is one number, unless that is 0 and every neg·ℓ ties.
     private func needsSelection(_ s: ArraySlice<Double>) -> Bool {
-        isBalanced && main != .diceOHEM && counts(s).negatives > 0 && (main == .bce || s[s.startIndex + 3] > 0)
+        isBalanced && main != .diceOHEM && counts(s).negatives > 0
+            && (main == .bce || s[s.startIndex + 3] > 0 || mainLoss(s) == 0)
     }
 
     /// Selects among one batch, and sets its count of batches to 1.
@@ -187,15 +188,29 @@ public struct Balance: Sendable {
                 return hardness(b, v)
             }
         }
-        // v = neg·ℓ: sorts as neg does, or the other way round where ℓ < 0.
-        let sign = mainLoss(sums) < 0 ? -1.0 : 1.0
-        var selection = try sweep.selectLargest(limit) { b in
+        // v = neg·ℓ: sorts as neg does, the other way round where ℓ < 0, and ties where ℓ = 0.
+        let l = mainLoss(sums)
+        let sign = l == 0 ? 0 : l < 0 ? -1.0 : 1.0
+        func sortable(_ b: Block) -> UnsafeRawPointer {
             let v = values(b)
             weights(b, v)
             b.kernels.scale(b.temporary(v.scratch + 1), sign, b.temporary(v.scratch + 3), b.padded)
             return UnsafeRawPointer(b.temporary(v.scratch + 3))
         }
+        var selection = try sweep.selectLargest(limit, sortable)
+        // What counts is Σ neg of the selected: the sum of v itself, but for the sign.
         selection.sum *= sign
+        if sign == 0 {
+            var counting = sweep
+            counting.sums = 1
+            counting.histograms = 0
+            selection.sum = try counting.run { b in
+                let key = sortable(b), scratch = values(b).scratch
+                let taken = b.temporary(scratch + 2), negative = b.temporary(scratch + 1)
+                b.kernels.selected(key, negative, selection.threshold, selection.last(in: b), taken, b.padded)
+                b.kernels.sum(taken, b.padded, b.sums(0))
+            }.sums.reduce(0, +)
+        }
         return selection
     }
 
@@ -326,7 +341,7 @@ public struct BalanceLoss: Loss {
     let term: Balance
     let pred, gt, mask: Tensor
     let execution: Execution
-    private let thresholds: [Double?]
+    private var thresholds: [Double?] = []
 
     public init(
         _ term: Balance, pred: Tensor, gt: Tensor, mask: Tensor, _ execution: Execution
@@ -339,17 +354,17 @@ public struct BalanceLoss: Loss {
                 .unsupported,
                 "balance_loss: without it BCELoss is a map, not a value (segloss_balance_map gives the map)")
         }
-        if term.isPerImage {
-            try pred.requireRank(3, "N x H x W")
+        self.term = term
+        self.execution = execution
+        guard term.isPerImage else {
+            (self.pred, self.gt, self.mask) = (pred, gt, mask)
+            return
         }
-        (self.term, self.pred, self.gt, self.mask, self.execution) = (term, pred, gt, mask, execution)
-        let base = BalanceLoss(bare: term, pred, gt, mask, execution)
-        thresholds = try term.thresholds(base.plan.sweep, images: pred.shape[0], base.values)
-    }
-
-    private init(bare term: Balance, _ pred: Tensor, _ gt: Tensor, _ mask: Tensor, _ execution: Execution) {
-        (self.term, self.pred, self.gt, self.mask, self.execution) = (term, pred, gt, mask, execution)
-        thresholds = []
+        self.pred = pred.droppingUnitChannel()
+        self.gt = gt.droppingUnitChannel()
+        self.mask = mask.droppingUnitChannel()
+        try self.pred.requireRank(3, "N x H x W")
+        thresholds = try term.thresholds(plan.sweep, images: pred.shape[0], values)
     }
 
     public var predictions: [Tensor] { [pred] }
@@ -391,36 +406,45 @@ public struct BalanceLoss: Loss {
 public struct BalanceMap {
     let term: Balance
     let pred, gt: Tensor
+    /// Not part of the formula: what `skipMasked` goes by.
+    let mask: Tensor?
     let execution: Execution
 
-    public init(_ term: Balance, pred: Tensor, gt: Tensor, _ execution: Execution) throws(LossError) {
+    public init(
+        _ term: Balance, pred: Tensor, gt: Tensor, mask: Tensor?, _ execution: Execution
+    ) throws(LossError) {
         guard term.main == .bce else {
             throw LossError(.unsupported, "main_loss_type: only BCELoss has a map; the others are one number")
         }
         try pred.requireFloating()
         try gt.requireShape(of: pred)
-        (self.term, self.pred, self.gt, self.execution) = (term, pred, gt, execution)
+        try mask?.requireShape(of: pred)
+        (self.term, self.pred, self.gt, self.mask, self.execution) = (term, pred, gt, mask, execution)
     }
 
-    private var operands: [Operand] {
-        [
-            Operand(pred, isProbability: term.isProbability),
-            Operand(gt, isProbability: term.needsProbabilityTargets),
-        ]
+    /// pred, gt, what `backward` reads, mask.
+    private func operands(_ extra: [Tensor]) -> [Operand] {
+        let maskAt = mask == nil ? nil : 2 + extra.count
+        return [
+            Operand(pred, mask: maskAt, isProbability: term.isProbability),
+            Operand(gt, mask: maskAt, isProbability: term.needsProbabilityTargets),
+        ] + extra.map { Operand($0, mask: maskAt) } + (mask.map { [Operand($0)] } ?? [])
     }
+
+    private func inputs(_ extra: [Tensor]) -> [Tensor] { operands(extra).dropFirst().map(\.tensor) }
 
     public func value(to out: Tensor) throws(LossError) {
-        try out.requireMap(like: pred, apartFrom: [pred, gt])
-        let sweep = Sweep(execution, inputs: operands, outputs: [out], like: pred, checksValues: true)
+        try out.requireMap(like: pred, apartFrom: inputs([]), mayReplace: pred)
+        let sweep = Sweep(execution, inputs: operands([]), outputs: [out], like: pred, checksValues: true)
         try sweep.run { b in term.map(b, b.input(0), b.input(1), to: b.output(0)) }
     }
 
     /// gradient = gradOutput·dℓ/dp, element by element.
     public func backward(gradOutput: Tensor, to gradient: Tensor) throws(LossError) {
         try gradOutput.requireShape(of: pred)
-        try gradient.requireMap(like: pred, apartFrom: [pred, gt, gradOutput])
+        try gradient.requireMap(like: pred, apartFrom: inputs([gradOutput]), mayReplace: pred)
         let sweep = Sweep(
-            execution, inputs: operands + [Operand(gradOutput)], outputs: [gradient], like: pred, temporaries: 1,
+            execution, inputs: operands([gradOutput]), outputs: [gradient], like: pred, temporaries: 1,
             checksValues: true)
         try sweep.run { b in
             term.mapGradient(b, b.input(0), b.input(1), to: b.temporary(0))

@@ -5,6 +5,7 @@ A test compiles the header and holds sizes, offsets, enum values and defaults ag
 
 import ctypes
 import dataclasses
+from collections.abc import Mapping
 from ctypes import POINTER, Structure, c_char, c_double, c_int32, c_int64, c_uint8, c_uint16, c_uint32, c_void_p
 
 from . import _library
@@ -229,19 +230,20 @@ for _loss in LOSSES:
     _declare(_loss.name + "_statistics", _inputs + _array + _CALL)
     _declare(_loss.name + "_finish", _inputs + _array + _outputs)
 
-balance_map = _declare("balance_map", [_TENSOR] * 2 + [POINTER(BalanceOptions), _TENSOR] + _CALL)
-balance_map_backward = _declare("balance_map_backward", [_TENSOR] * 3 + [POINTER(BalanceOptions), _TENSOR] + _CALL)
+balance_map = _declare("balance_map", [_TENSOR] * 3 + [POINTER(BalanceOptions), _TENSOR] + _CALL)
+balance_map_backward = _declare("balance_map_backward", [_TENSOR] * 4 + [POINTER(BalanceOptions), _TENSOR] + _CALL)
 db_step = _declare("db_step", [_TENSOR] * 2 + [POINTER(DBStepOptions), _TENSOR] + _CALL)
 db_step_backward = _declare(
     "db_step_backward", [_TENSOR] * 3 + [POINTER(DBStepOptions), _TENSOR, _TENSOR] + _CALL
 )
 
 
-def check(status: int, error: Error) -> None:
-    """Raises what a status means, with the library's sentence."""
+def check(status: int, error: Error, names: Mapping[str, str] = {}) -> None:
+    """Raises what a status means, with the library's sentence; `names` are Python's for C's parameters."""
     if status == 0:
         return
-    sentence = error.message.decode()
+    name, colon, rest = error.message.decode().partition(":")
+    sentence = names.get(name, name) + colon + rest
     if status == STATUS_ELEMENT_TYPE:
         raise TypeError(sentence)
     if status == STATUS_OUT_OF_MEMORY:

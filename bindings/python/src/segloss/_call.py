@@ -12,14 +12,19 @@ from . import _abi
 from ._tensor import View, view
 
 
-def number(name: str, value: Any) -> float:
-    """An option that is a finite number."""
-    if isinstance(value, (str, bytes)) or not hasattr(value, "__float__"):
+def number(name: str, value: Any, *, finite: bool = True) -> float:
+    """A number that is not an array of several."""
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__float__") or np.ndim(value) > 0:
         raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
     result = float(value)
-    if not np.isfinite(result):
+    if finite and not np.isfinite(result):
         raise ValueError(f"{name}: expected a finite number, got {result}")
     return result
+
+
+def factor(value: Any) -> float:
+    """An upstream gradient: NaN and infinity go through, as everywhere."""
+    return number("grad_output", value, finite=False)
 
 
 def count(name: str, value: Any) -> int:
@@ -52,10 +57,10 @@ def reference(descriptor: _abi.Tensor | None):
     return None if descriptor is None else ctypes.byref(descriptor)
 
 
-def invoke(function, *arguments) -> None:
+def invoke(function, *arguments, names: Mapping[str, str] = {}) -> None:
     """Calls a function of the library, whose last parameter is the error, and raises what it refuses."""
     error = _abi.Error()
-    _abi.check(function(*arguments, ctypes.byref(error)), error)
+    _abi.check(function(*arguments, ctypes.byref(error)), error, names)
 
 
 def evaluate(
@@ -65,6 +70,7 @@ def evaluate(
     execution: _abi.Execution,
     gradients: Sequence[View | None] | None = None,
     grad_output: float = 1.0,
+    names: Mapping[str, str] = {},
 ) -> ctypes.Structure:
     """Value and parts of a loss, and its gradients into the views that are given."""
     parts = description.parts()
@@ -80,6 +86,7 @@ def evaluate(
         ctypes.byref(parts),
         *map(reference, tensors[split:]),
         ctypes.byref(execution),
+        names=names,
     )
     return parts
 

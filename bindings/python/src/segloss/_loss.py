@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 
 from . import _abi, _call
-from ._tensor import View, view
+from ._tensor import View, prediction, view
 
 
 class Loss:
@@ -16,16 +17,17 @@ class Loss:
     """
 
     _description: _abi.Description
-    _always_parts = False
+    # Python's names of C's parameters, where they differ.
+    _names: Mapping[str, str] = {"grad_pred": "out"}
 
     def __init__(self, options, non_finite: str, return_parts: bool):
         self._options = options
         self._execution = _abi.Execution(non_finite=_call.choice("non_finite", non_finite, _abi.NON_FINITE))
-        self._return_parts = self._always_parts or _call.boolean("return_parts", return_parts)
+        self._return_parts = _call.boolean("return_parts", return_parts)
 
     def __call__(self, *inputs, **named):
         views = self._views(*inputs, **named)
-        return self._result(_call.evaluate(self._description, views, self._options, self._execution))
+        return self._result(self._evaluate(views))
 
     def value_and_grad(self, *inputs, out=None, grad_output: float = 1.0, **named):
         """Value, and the gradient times ``grad_output``, written into ``out`` if that is given.
@@ -48,10 +50,18 @@ class Loss:
         """
         views = self._views(*inputs, **named)
         grads, targets = self._outputs(views, out)
-        parts = _call.evaluate(
-            self._description, views, self._options, self._execution, targets, _call.number("grad_output", grad_output)
+        return self._result(self._evaluate(views, targets, grad_output)), grads
+
+    def _evaluate(self, views, targets=None, grad_output=1.0):
+        return _call.evaluate(
+            self._description,
+            views,
+            self._options,
+            self._execution,
+            targets,
+            _call.factor(grad_output),
+            self._names,
         )
-        return self._result(parts), grads
 
     # What subclasses may change.
 
@@ -81,6 +91,13 @@ class Loss:
         return {name.rstrip("_"): getattr(parts, name) for name in names}
 
 
-def named_views(names: tuple[str, ...], values: tuple[Any, ...]) -> list[View | None]:
-    """A view of each value; None stays None."""
-    return [None if value is None else view(name, value) for name, value in zip(names, values)]
+def named_views(
+    description: _abi.Description, values: tuple[Any, ...], optional: tuple[str, ...] = ()
+) -> list[View | None]:
+    """A view of each argument, in C's order; None stays None where the argument is optional."""
+    return [
+        None
+        if value is None and name in optional
+        else (prediction if name in description.predictions else view)(name, value)
+        for name, value in zip(description.inputs, values)
+    ]

@@ -21,6 +21,7 @@ _CODES = {
     "int64": (0, 64),
 }
 _NAMES = {codes: name for name, codes in _CODES.items()}
+_FLOATING = {_CODES[name] for name in ("float32", "float64", "float16", "bfloat16")}
 
 
 class View:
@@ -58,10 +59,6 @@ class View:
         shape, strides = self.shape[:1] + self.shape[2:], self.strides[:1] + self.strides[2:]
         return View(name, self.owner, pointer, self.device, type_, shape, strides)
 
-    def without_unit_channel(self) -> View:
-        """N x 1 x H x W as N x H x W; anything else as it is."""
-        return self.channel(0, self.name) if len(self.shape) == 4 and self.shape[1] == 1 else self
-
     def descriptor(self) -> _abi.Tensor:
         tensor = _abi.Tensor(
             data=self.pointer,
@@ -82,6 +79,15 @@ class View:
         order = sorted(range(len(self.shape)), key=lambda i: -abs(self.strides[i]))
         array = np.empty([self.shape[i] for i in order], self.dtype)
         return array.transpose(np.argsort(order)) if order else array
+
+
+def prediction(name: str, value: Any) -> View:
+    """The view of a differentiable argument."""
+    result = view(name, value)
+    if (result.code, result.bits) not in _FLOATING:
+        expected = "float32, float64, float16 or bfloat16"
+        raise TypeError(f"{name}: expected element type {expected}, got {result.dtype}")
+    return result
 
 
 def view(name: str, value: Any, *, writable: bool = False) -> View:
@@ -105,7 +111,7 @@ def _numpy_view(name: str, array: np.ndarray, writable: bool) -> View:
     codes = _CODES.get(array.dtype.name) if array.dtype.isnative else None
     if codes is None:
         expected = "float32, float64, float16, bfloat16, bool, uint8, int32 or int64"
-        raise TypeError(f"{name}: expected element type {expected}, got {array.dtype.name if array.dtype.isnative else array.dtype}")
+        raise TypeError(f"{name}: expected element type {expected} in native byte order, got {array.dtype}")
     if writable and not array.flags.writeable:
         raise ValueError(f"{name}: expected a writable array, got a read-only one")
     size = array.itemsize

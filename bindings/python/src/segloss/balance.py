@@ -118,24 +118,21 @@ class BalanceLoss(Loss):
 
     def __call__(self, pred, gt, mask):
         if self._is_map and not self._is_balanced:
-            return self._map(pred, gt)
+            return self._map(pred, gt, mask)
         return self._with_origin(super().__call__(pred, gt, mask), pred, gt, mask)
 
     def value_and_grad(self, pred, gt, mask, *, out=None, grad_output=1.0):
         if self._is_map and not self._is_balanced:
-            return self._map(pred, gt), self._map_grad(pred, gt, out, grad_output)
+            return self._map(pred, gt, mask), self._map_grad(pred, gt, mask, out, grad_output)
         # The map first: the gradient may be written over the prediction.
-        origin = self._map(pred, gt) if self._return_origin and self._is_map else None
+        origin = self._map(pred, gt, mask) if self._return_origin and self._is_map else None
         value, grad = super().value_and_grad(pred, gt, mask, out=out, grad_output=grad_output)
         return self._with_origin(value, pred, gt, mask, origin), grad
 
     value_and_grad.__doc__ = Loss.value_and_grad.__doc__
 
     def _views(self, pred, gt, mask):
-        views = named_views(self._description.inputs, (pred, gt, mask))
-        if self._options.main_loss == _abi.MAIN_LOSS["DiceOHEM"]:
-            views = [v.without_unit_channel() for v in views]
-        return views
+        return named_views(self._description, (pred, gt, mask))
 
     def _result(self, parts):
         self_parts = super()._result(parts)
@@ -146,31 +143,32 @@ class BalanceLoss(Loss):
     def _with_origin(self, value, pred, gt, mask, origin=None):
         if not (self._return_origin and self._is_map) or self._return_parts:
             return value
-        return value, self._map(pred, gt) if origin is None else origin
+        return value, self._map(pred, gt, mask) if origin is None else origin
 
-    def _map(self, pred, gt) -> np.ndarray:
-        p, g = view("pred", pred), view("gt", gt)
-        array, target = _call.output("out", p, None)
+    def _map(self, pred, gt, mask) -> np.ndarray:
+        inputs = self._views(pred, gt, mask)
+        array, target = _call.output("out", inputs[0], None)
         _call.invoke(
             _abi.balance_map,
-            *(ctypes.byref(v.descriptor()) for v in (p, g)),
+            *(ctypes.byref(v.descriptor()) for v in inputs),
             ctypes.byref(self._options),
             ctypes.byref(target.descriptor()),
             ctypes.byref(self._execution),
+            names=self._names,
         )
         return array
 
-    def _map_grad(self, pred, gt, out, grad_output) -> np.ndarray:
-        p, g = view("pred", pred), view("gt", gt)
+    def _map_grad(self, pred, gt, mask, out, grad_output) -> np.ndarray:
+        inputs = self._views(pred, gt, mask)
         if np.ndim(grad_output) == 0:
-            factor = np.full((), _call.number("grad_output", grad_output), np.float64)
-            grad_output = np.broadcast_to(factor, p.shape)
-        array, target = _call.output("out", p, out)
+            grad_output = np.broadcast_to(np.float64(_call.factor(grad_output)), inputs[0].shape)
+        array, target = _call.output("out", inputs[0], out)
         _call.invoke(
             _abi.balance_map_backward,
-            *(ctypes.byref(v.descriptor()) for v in (p, g, view("grad_output", grad_output))),
+            *(ctypes.byref(v.descriptor()) for v in (*inputs, view("grad_output", grad_output))),
             ctypes.byref(self._options),
             ctypes.byref(target.descriptor()),
             ctypes.byref(self._execution),
+            names=self._names,
         )
         return array

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from . import _abi, _call
 from ._loss import Loss
-from ._tensor import view
+from ._tensor import prediction, view
 from .balance import main_loss
 
 # alpha and beta where a variant's user gives none, as the header has them.
@@ -80,6 +80,14 @@ class DBLoss(Loss):
     """
 
     _description = _abi.DB
+    _names = {
+        "prob": "maps[:, 0]",
+        "thresh": "maps[:, 1]",
+        "binary": "maps[:, 2]",
+        "grad_prob": "out[:, 0]",
+        "grad_thresh": "out[:, 1]",
+        "grad_binary": "out[:, 2]",
+    }
     _parts = ("loss", "loss_shrink_maps", "loss_threshold_maps", "loss_binary_maps")
 
     def __init__(
@@ -129,7 +137,7 @@ class DBLoss(Loss):
         return channels if len(channels) == 3 else [channels[0], None, None]
 
     def _views(self, maps, threshold_map, threshold_mask, shrink_map, shrink_mask):
-        maps = view("maps", maps)
+        maps = prediction("maps", maps)
         channels = self._channels("maps", maps)
         shape = maps.shape[:1] + maps.shape[2:]
         labels = []
@@ -149,15 +157,15 @@ class DBLoss(Loss):
     def value_and_grad(
         self, maps, threshold_map, threshold_mask, shrink_map, shrink_mask, *, out=None, grad_output=1.0
     ):
-        inputs = view("maps", maps)
+        inputs = prediction("maps", maps)
         grad, target = _call.output("out", inputs, out)
+        if target.dtype != inputs.dtype:
+            raise TypeError(f"out: expected element type {inputs.dtype} like maps, got {target.dtype}")
         if target.shape != inputs.shape:
             raise ValueError(f"out: expected shape {inputs.shape} like maps, got {target.shape}")
         views = self._views(maps, threshold_map, threshold_mask, shrink_map, shrink_mask)
         targets = self._channels("out", target)
-        parts = _call.evaluate(
-            self._description, views, self._options, self._execution, targets, _call.number("grad_output", grad_output)
-        )
+        parts = self._evaluate(views, targets, grad_output)
         if targets[1] is None:
             grad[:, 1] = 0  # nothing reads the threshold map
         return self._result(parts), grad

@@ -5,7 +5,7 @@ import ctypes
 import numpy as np
 
 from . import _abi, _call
-from ._tensor import view
+from ._tensor import prediction, view
 
 
 def db_step(prob, thresh, k: float = 50) -> np.ndarray:
@@ -37,7 +37,7 @@ def db_step(prob, thresh, k: float = 50) -> np.ndarray:
     >>> db_step(np.array([0.5, 0.7]), np.array([0.5, 0.3])).round(4)
     array([0.5, 1. ])
     """
-    p, t = view("prob", prob), view("thresh", thresh)
+    p, t = prediction("prob", prob), prediction("thresh", thresh)
     array, target = _call.output("out", p, None)
     _call.invoke(
         _abi.db_step,
@@ -81,7 +81,7 @@ def db_step_grad(prob, thresh, grad_output, k: float = 50) -> tuple[np.ndarray, 
     >>> db_step_grad(np.array([0.5]), np.array([0.5]), np.array([1.0]))
     (array([12.5]), array([-12.5]))
     """
-    p, t, g = view("prob", prob), view("thresh", thresh), view("grad_output", grad_output)
+    p, t, g = prediction("prob", prob), prediction("thresh", thresh), view("grad_output", grad_output)
     (grad_prob, target_prob), (grad_thresh, target_thresh) = (_call.output("out", p, None) for _ in range(2))
     _call.invoke(
         _abi.db_step_backward,

@@ -63,6 +63,7 @@ class L1BalanceCELoss(Loss):
     """
 
     _description = _abi.L1_BALANCE_CE
+    _names = {"grad_binary": "out[0]", "grad_thresh": "out[1]", "grad_thresh_binary": "out[2]"}
 
     def __init__(
         self,
@@ -86,8 +87,10 @@ class L1BalanceCELoss(Loss):
         if (thresh is None) != (thresh_binary is None):
             missing = "thresh" if thresh is None else "thresh_binary"
             raise ValueError(f"{missing}: expected both thresh and thresh_binary, or neither; got None")
+        optional = ()
         if thresh is None:
             thresh_map = thresh_mask = None
+            optional = ("thresh", "thresh_binary", "thresh_map", "thresh_mask")
         return named_views(
-            self._description.inputs, (binary, thresh, thresh_binary, gt, mask, thresh_map, thresh_mask)
+            self._description, (binary, thresh, thresh_binary, gt, mask, thresh_map, thresh_mask), optional
         )

@@ -56,4 +56,4 @@ class MaskDiceLoss(Loss):
         super().__init__(_abi.MaskDiceOptions(eps=_call.number("eps", eps)), non_finite, return_parts)
 
     def _views(self, pred, gt, mask, weights=None):
-        return named_views(self._description.inputs, (pred, gt, mask, weights))
+        return named_views(self._description, (pred, gt, mask, weights), optional=("weights",))

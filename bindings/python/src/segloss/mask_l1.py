@@ -53,4 +53,4 @@ class MaskL1Loss(Loss):
         super().__init__(_abi.MaskL1Options(eps=_call.number("eps", eps)), non_finite, return_parts)
 
     def _views(self, pred, gt, mask):
-        return named_views(self._description.inputs, (pred, gt, mask))
+        return named_views(self._description, (pred, gt, mask))
