@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import csv
 import datetime
+import importlib.util
 import json
 import os
 import platform
@@ -21,15 +22,21 @@ from measure import MODES, PEERS
 
 HERE = Path(__file__).resolve().parent
 
-# What glibc's malloc is told before the process starts. Frameworks run with its defaults: large blocks come fresh from
-# the kernel and go back when freed, so that each step pays for its page faults. Warm, it keeps what it has, in huge pages.
+# What glibc's malloc is told before the process starts. Fresh, every large block comes new from the kernel and goes back
+# when freed, so that each step pays for its page faults: glibc's initial threshold, held there. By default glibc moves
+# it as it sees blocks freed, and what a step pays depends on the history of the process. Warm, malloc keeps all it has,
+# in huge pages.
 MOODS = {
-    "fresh": "",
+    "fresh": "glibc.malloc.mmap_threshold=131072",
+    "default": "",
     "warm": "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=68719476736:glibc.malloc.hugetlb=1",
 }
 
+# CPUs that other programs may take before a table says so; frameworks' thread teams suffer more from them than segloss.
+BUSY = 0.2
+
 QUICK = dict(cases=("db", "db-bce"), single=False, rounds=5, budget=1.0)
-FULL = dict(cases=tuple(CASES), single=True, rounds=12, budget=5.0)
+FULL = dict(cases=tuple(CASES), single=True, rounds=10, budget=3.0)
 
 
 def main() -> int:
@@ -40,7 +47,7 @@ def main() -> int:
         total = len(run.threads) * len(run.moods)
         for i, (threads, mood) in enumerate((t, m) for t in run.threads for m in run.moods):
             for event in run.measure(threads, mood):
-                label = f"{mood} pages, {count(threads, 'thread')}: {event['text']}"
+                label = f"{mood}, {count(threads, 'thread')}: {event['text']}"
                 show(label, (i + event["done"]) / total)
         show("done", 1.0)
     run.report()
@@ -50,23 +57,25 @@ def main() -> int:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__)
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="the main cases on all threads (the default)")
     size.add_argument("--full", action="store_true", help="every case, on one thread and on all, more repetitions")
     parser.add_argument("--case", action="append", choices=CASES, help="only this case; may be repeated")
-    parser.add_argument("--shape", action="append", type=shape, help="e.g. 2x3x320x320 instead of the case's; repeatable")
+    parser.add_argument("--shape", action="append", type=shape, help="e.g. 2x3x320x320; may be repeated")
     parser.add_argument("--threads", type=numbers, help="e.g. 1,4")
     parser.add_argument("--mood", choices=MOODS, help="only this mood of the allocator")
     parser.add_argument("--mode", choices=MODES, help="only forward, or only step")
     parser.add_argument("--peers", help=f"beside segloss, any of {','.join(PEERS[1:])}; default: what is installed")
     parser.add_argument("--budget", type=float, help="seconds for each contender in each measurement")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1, help="of the inputs; default: 1")
     parser.add_argument("--output", type=Path, help="the CSV; default: results/DATE.csv beside this script")
     args = parser.parse_args()
     known = set(PEERS[1:])
     if args.peers is not None and (unknown := set(filter(None, args.peers.split(","))) - known):
         parser.error(f"--peers: unknown {', '.join(sorted(unknown))}")
+    if importlib.util.find_spec("segloss") is None:
+        parser.error("segloss is not installed here: python -m pip install bindings/python")
     return args
 
 
@@ -87,7 +96,7 @@ class Run:
         self.threads = args.threads or sorted({1, everyone} if defaults["single"] else {everyone})
         self.moods = [args.mood] if args.mood else list(MOODS)
         if platform.libc_ver()[0] != "glibc":
-            self.moods = ["fresh"]  # the other mood is glibc's
+            self.moods = ["default"]  # the others are glibc's
         peers = PEERS[1:] if args.peers is None else [p for p in PEERS[1:] if p in args.peers.split(",")]
         self.spec = dict(
             cases=args.case or defaults["cases"],
@@ -164,9 +173,12 @@ class Run:
         """Those measured at (threads, case, shape, mode), whatever the mood."""
         return list(dict.fromkeys(key[5] for key in self.results if key[:4] == place))
 
-    def best_peer(self, *place) -> dict | None:
-        """The fastest but segloss at (threads, case, shape, mode, mood)."""
-        peers = [r for key, r in self.results.items() if key[:5] == place and key[5] != "segloss"]
+    def best_peer(self, *place, tuned: bool = False) -> dict | None:
+        """The fastest but segloss at (threads, case, shape, mode, mood), among published forms or among tuned ones."""
+        peers = [
+            r for key, r in self.results.items()
+            if key[:5] == place and key[5] != "segloss" and key[5].endswith(" tuned") == tuned
+        ]
         return min(peers, key=lambda r: r["median"], default=None)
 
     # What is shown and kept.
@@ -183,56 +195,60 @@ class Run:
             print("\nDifference from segloss, value / gradient (of its largest entry):")
         for (case, contender), a in peers.items():
             mark = "" if a["agrees"] else "   DISAGREES: not measured"
-            print(f"  {case:14} {contender:16} {a['value']:.1e} / {a['gradient']:.1e}{mark}")
+            print(f"  {case:14} {contender:22} {a['value']:.1e} / {a['gradient']:.1e}{mark}")
         for place in dict.fromkeys(key[:4] for key in self.cells):
             self.report_place(*place)
         self.summary()
 
     def report_place(self, threads: int, case: str, shape: tuple, mode: str) -> None:
         place = (threads, case, shape, mode)
-        moods = [mood for mood in self.moods if (*place, mood) in self.cells]
-        title = f"{CASES[case].title}: {MODES[mode]}, {'×'.join(map(str, shape))} float32, {count(threads, 'thread')}"
-        header = [""]
-        for mood in moods:
-            header += [f"{mood}: ms", "p20–p80", "× floor", "× segloss", "+ MB"]
-        rows = []
-        for contender in self.contenders(*place):
-            row = [contender]
-            for mood in moods:
-                r, cell = self.results.get((*place, mood, contender)), self.cells[*place, mood]
-                if r is None:
-                    row += [""] * 5
+        title = f"{CASES[case].title}\n{MODES[mode]}, {'×'.join(map(str, shape))} float32, {count(threads, 'thread')}"
+        header = ["pages", "", "ms", "p20–p80", "× floor", "× segloss", "+ MB", "page faults"]
+        groups, notes = [], []
+        for mood in self.moods:
+            cell = self.cells.get((*place, mood))
+            if cell is None:
+                continue
+            own = self.results[*place, mood, "segloss"]["median"]
+            rows = []
+            for contender in self.contenders(*place):
+                if (r := self.results.get((*place, mood, contender))) is None:
                     continue
-                own = self.results[*place, mood, "segloss"]["median"]
-                extra = "?" if r["extra"] is None else f"{r['extra'] / 1e6:.0f}"
-                row += [
-                    milliseconds(r["median"]), f"{milliseconds(r['p20'])}–{milliseconds(r['p80'])}",
-                    f"{r['median'] / cell['floor']:.1f}", f"{r['median'] / own:.1f}", extra,
-                ]
-            rows.append(row)
-        notes = []
-        for mood in moods:
-            cell = self.cells[*place, mood]
+                rows.append([
+                    "" if rows else mood,
+                    contender,
+                    milliseconds(r["median"]),
+                    f"{milliseconds(r['p20'])}–{milliseconds(r['p80'])}",
+                    f"{r['median'] / cell['floor']:.1f}",
+                    f"{r['median'] / own:.1f}",
+                    "?" if r["extra"] is None else f"{r['extra'] / 1e6:.0f}",
+                    f"{r['faults']:.0f}",
+                ])
+            groups.append(rows)
             speeds = cell["speeds"]
             notes.append(
-                f"{mood}: floor {milliseconds(cell['floor'])} ms = {cell['bytes'] / 1e6:.0f} MB at {speeds['read']:.0f} GB/s "
-                f"(read) and {speeds['update']:.0f} GB/s (read and write); other processes took {cell['others']:.1f} CPUs"
+                f"{mood}: floor {milliseconds(cell['floor'])} ms = {cell['bytes'] / 1e6:.0f} MB at "
+                f"{speeds['read']:.0f} GB/s (read) and {speeds['update']:.0f} GB/s (read and write)"
             )
-        table(title, header, rows, notes)
+            if cell["others"] > BUSY:
+                notes.append(f"{mood}: NOT TO BE TRUSTED, other programs took {cell['others']:.1f} CPUs meanwhile")
+        table(title, header, groups, notes)
 
     def summary(self) -> None:
-        if self.spec["peers"] != ["segloss"]:
+        places = [place for place in dict.fromkeys(key[:4] for key in self.cells) if len(self.contenders(*place)) > 1]
+        if places:
             print("\nsegloss against the fastest peer:")
-        for place in dict.fromkeys(key[:4] for key in self.cells):
+        for place in places:
             threads, case, shape, mode = place
             parts = []
             for mood in self.moods:
-                own, best = self.results.get((*place, mood, "segloss")), self.best_peer(*place, mood)
+                own = self.results.get((*place, mood, "segloss"))
+                best, tuned = self.best_peer(*place, mood), self.best_peer(*place, mood, tuned=True)
                 if own and best:
-                    parts.append(f"{mood} {best['median'] / own['median']:5.1f}× ({best['contender']})")
-            if parts:
-                size = "×".join(map(str, shape))
-                print(f"  {case:14} {size:14} {MODES[mode]:17} {count(threads, 'thread'):10} {'   '.join(parts)}")
+                    text = f"{mood} {best['median'] / own['median']:.1f}× ({best['contender']}"
+                    parts.append(text + (f"; tuned {tuned['median'] / own['median']:.1f}×)" if tuned else ")"))
+            size = "×".join(map(str, shape))
+            print(f"  {case:14} {size:14} {MODES[mode]:17} {count(threads, 'thread'):10} {'   '.join(parts)}")
 
     def save(self) -> Path:
         path = self.output or HERE / "results" / f"{self.date:%Y%m%d-%H%M%S}.csv"
@@ -342,25 +358,29 @@ def progress():
         yield lambda text, done: bar.update(task, description=text, completed=done)
 
 
-def table(title: str, header: list[str], rows: list[list[str]], notes: list[str]) -> None:
+def table(title: str, header: list[str], groups: list[list[list[str]]], notes: list[str]) -> None:
     print()
     try:
         from rich.console import Console
         from rich.table import Table
     except ImportError:
-        widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+        rows = [header, *(row for group in groups for row in group)]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
         print(title)
-        for row in [header, *rows]:
-            print("  " + "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))))
+        for row in rows:
+            cells = (c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths)))
+            print("  " + "  ".join(cells))
     else:
         out = Table(title=title, title_justify="left", title_style="bold")
         for i, name in enumerate(header):
-            out.add_column(name, justify="left" if i == 0 else "right", no_wrap=True)
-        for row in rows:
-            out.add_row(*row, style="green" if row[0] == "segloss" else None)
+            out.add_column(name, justify="left" if i < 2 else "right", no_wrap=True)
+        for group in groups:
+            for row in group:
+                out.add_row(*row, style="green" if row[1] == "segloss" else None)
+            out.add_section()
         console = Console()
         # Piped into a file there is no width to keep to.
-        (console if console.is_terminal else Console(width=160)).print(out)
+        (console if console.is_terminal else Console(width=120)).print(out)
     for note in notes:
         print("  " + note)
 

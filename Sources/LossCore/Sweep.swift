@@ -44,7 +44,7 @@ struct Operand {
     }
 }
 
-/// One block of a sweep: up to 1024 elements of every operand, side by side in the compute type.
+/// One block of a sweep: up to 8192 elements of every operand, side by side in the compute type.
 public struct Block {
     let kernels: Kernels
     /// Logical index of the first element, and the group that it is in.
@@ -63,7 +63,7 @@ public struct Block {
 
     func input(_ i: Int) -> UnsafeRawPointer { inputs[i] }
     func output(_ i: Int) -> UnsafeMutableRawPointer { outputs[i] }
-    /// A block in the L1 cache to compute in.
+    /// A block in the cache to compute in.
     func temporary(_ i: Int) -> UnsafeMutableRawPointer { temporaries + i * slotBytes }
     /// The float64 lanes of sum i.
     func sums(_ i: Int) -> UnsafeMutablePointer<Double> { lanes + i * KERNEL_SUM_LANES }
@@ -77,9 +77,9 @@ public struct Block {
 
 /// One pass over the elements of a call: in blocks, on several threads, with sums whose bits depend on neither.
 ///
-/// The logical range of each group is cut into chunks of 65536 elements and those into blocks of 1024; sums start
-/// anew at every chunk, and chunks add up in order. A body that calls several kernels on one block is a fused
-/// pass: the block stays in the L1 cache between them.
+/// The logical range of each group is cut into chunks of 65536 elements and those into blocks; sums start anew at every
+/// chunk, and chunks add up in order. A body that calls several kernels on one block is a fused pass: the block stays
+/// in the cache between them.
 struct Sweep {
     static let chunk = 65536
 
@@ -438,7 +438,6 @@ private struct Reader {
         if isNative, count == padded, walk.run >= count {
             let address = UnsafeRawPointer(walk.address)
             walk.advance(count)
-            csystem_prefetch(address + count * nativeBytes, count * nativeBytes)
             return address
         }
         var done = 0

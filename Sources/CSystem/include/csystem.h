@@ -48,12 +48,6 @@ static inline void csystem_pause(void) {
 #endif
 }
 
-/* Asks for memory to be brought near: to the L2 cache, since a block's operands fill the L1. */
-static inline void csystem_prefetch(const void *from, long bytes) {
-  const char *line = (const char *)from, *end = line + bytes;
-  for (; line < end; line += 64) __builtin_prefetch(line, 0, 2);
-}
-
 /* A joinable thread that takes no signal: the host's handlers run on the host's threads. */
 static inline int csystem_thread_create(pthread_t *thread, void *(*body)(void *), void *argument) {
   sigset_t all, before;

@@ -1,3 +1,5 @@
+import KernelTable
+
 /// Differentiable Binarization: a balanced loss on the probability map P, L1 on the threshold map T inside its mask,
 /// and Dice (or a balanced loss again) on the approximate binary map B.
 ///
@@ -130,7 +132,13 @@ public struct DBLoss: Loss {
         return Plan(
             sweep: Sweep(
                 execution, inputs: operands, like: prob, groups: term.shrink.isPerImage ? prob.shape[0] : 1,
-                sums: sums, temporaries: 2 * Balance.temporaries + 1, histograms: 2))
+                sums: sums, temporaries: 2 * Balance.temporaries + 1,
+                histograms: term.shrink.histograms + binaryHistograms))
+    }
+
+    private var binaryHistograms: Int {
+        guard maps != nil, case .balance(let balance) = term.binary else { return 0 }
+        return balance.histograms
     }
 
     private var binarySums: Int {
@@ -168,12 +176,14 @@ public struct DBLoss: Loss {
         term.threshold.accumulate(b, b.input(3), b.input(4), b.input(5), into: Balance.sums)
         switch term.binary {
         case .dice(let dice): dice.accumulate(b, b.input(6), b.input(1), b.input(2), into: binaryAt)
-        case .balance(let balance): balance.accumulate(b, binaryValues(b), into: binaryAt, histogram: 1)
+        case .balance(let balance):
+            balance.accumulate(b, binaryValues(b), into: binaryAt, histogram: term.shrink.histograms)
         }
     }
 
     public func select(_ statistics: inout [Double], _ histograms: [UInt32]) throws(LossError) {
-        let bins = histograms.count / 2
+        // The shrink term's bins come first, then those of the binary term.
+        let bins = term.shrink.histograms * KERNEL_SELECTION_BINS
         let shrink = try term.shrink.select(
             &statistics, at: 0, plan.sweep, counted: Array(histograms[..<bins]), shrinkValues)
         statistics += shrink.entries
