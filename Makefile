@@ -58,7 +58,7 @@ swift-test:
 
 test: swift-test $(VENV)/.test $(VENV)/.demo
 	$(BIN)/python Tests/Gates/check_levels.py $(RELEASE)
-	cd $(VENV) && bin/python -m pytest -c ../bindings/python/pyproject.toml ../bindings/python/tests
+	$(BIN)/python -m pytest -c bindings/python/pyproject.toml bindings/python/tests
 
 bench: $(VENV)/.bench
 	$(BIN)/python Benchmarks/bench.py
