@@ -22,10 +22,10 @@ from measure import MODES, PEERS
 
 HERE = Path(__file__).resolve().parent
 
-# What glibc's malloc is told before the process starts. Fresh, every large block comes new from the kernel and goes back
-# when freed, so that each step pays for its page faults: glibc's initial threshold, held there. By default glibc moves
-# it as it sees blocks freed, and what a step pays depends on the history of the process. Warm, malloc keeps all it has,
-# in huge pages.
+# What glibc's malloc is told before the process starts. Fresh, every large block comes new from the kernel and goes
+# back when freed, so that each step pays for its page faults: glibc's initial threshold, held there. By default glibc
+# moves it as it sees blocks freed, and what a step pays depends on the history of the process. Warm, malloc keeps all
+# it has, in huge pages.
 MOODS = {
     "fresh": "glibc.malloc.mmap_threshold=131072",
     "default": "",

@@ -5,7 +5,8 @@ private func term(_ pointer: UnsafePointer<segloss_balance_options>?) throws(Los
     let o = try options("options", pointer, segloss_balance_options_default())
     return try Balance(
         main: mainLoss(o.main_loss), isBalanced: flag("balance_loss", o.balance_loss), ratio: o.negative_ratio,
-        eps: o.eps, crossEntropy: crossEntropy(o.bce_form), truncatesWeights: flag("truncate_weights", o.truncate_weights),
+        eps: o.eps, crossEntropy: crossEntropy(o.bce_form),
+        truncatesWeights: flag("truncate_weights", o.truncate_weights),
         fallbackNegatives: Int(o.fallback_negative_num), isClean: flag("clean", o.clean))
 }
 
@@ -108,7 +109,8 @@ public func segloss_balance_map(
 public func segloss_balance_map_backward(
     _ pred: UnsafePointer<segloss_tensor>!, _ gt: UnsafePointer<segloss_tensor>!,
     _ mask: UnsafePointer<segloss_tensor>!, _ grad_output: UnsafePointer<segloss_tensor>!,
-    _ options: UnsafePointer<segloss_balance_options>!, _ grad_pred: UnsafePointer<segloss_tensor>!, _ execution: UnsafePointer<segloss_execution>!,
+    _ options: UnsafePointer<segloss_balance_options>!, _ grad_pred: UnsafePointer<segloss_tensor>!,
+    _ execution: UnsafePointer<segloss_execution>!,
     _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
     status(error) { () throws(LossError) in

@@ -40,7 +40,8 @@ private func loss(
     _ run: UnsafePointer<segloss_execution>?
 ) throws(LossError) -> DBLoss {
     let o = try LossCAPI.options("options", options, segloss_db_options_default(Int32(SEGLOSS_DB_PUBLISHED)))
-    let isShrinkOnly = o.variant == Int32(SEGLOSS_DB_WENMUZHOU) && thresh == nil && binary == nil
+    let isShrinkOnly =
+        o.variant == Int32(SEGLOSS_DB_WENMUZHOU) && thresh == nil && binary == nil
         && threshold_map == nil && threshold_mask == nil
     return try DBLoss(
         term(o), prob: tensor("prob", prob), shrinkMap: tensor("shrink_map", shrink_map),
@@ -77,7 +78,10 @@ public func segloss_db(
         try check(parts: parts)
         let loss = try loss(
             prob, thresh, binary, threshold_map, threshold_mask, shrink_map, shrink_mask, options, execution)
-        write(try loss(gradOutput: grad_output, gradients: gradients(
+        write(
+            try loss(
+                gradOutput: grad_output,
+                gradients: gradients(
                     ("grad_prob", grad_prob), ("grad_thresh", grad_thresh), ("grad_binary", grad_binary))), to: parts)
     }
 }
@@ -114,7 +118,8 @@ public func segloss_db_finish(
         write(
             try finish(
                 loss(prob, thresh, binary, threshold_map, threshold_mask, shrink_map, shrink_mask, options, execution),
-                statistics, length, grad_output, gradients(
+                statistics, length, grad_output,
+                gradients(
                     ("grad_prob", grad_prob), ("grad_thresh", grad_thresh), ("grad_binary", grad_binary))), to: parts)
     }
 }

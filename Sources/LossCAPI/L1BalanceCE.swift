@@ -55,8 +55,11 @@ public func segloss_l1_balance_ce(
         try check(parts: parts)
         let loss = try loss(binary, thresh, thresh_binary, gt, mask, thresh_map, thresh_mask, options, execution)
         write(
-            try loss(gradOutput: grad_output, gradients: gradients(
-                    ("grad_binary", grad_binary), ("grad_thresh", grad_thresh), ("grad_thresh_binary", grad_thresh_binary))),
+            try loss(
+                gradOutput: grad_output,
+                gradients: gradients(
+                    ("grad_binary", grad_binary), ("grad_thresh", grad_thresh),
+                    ("grad_thresh_binary", grad_thresh_binary))),
             to: parts)
     }
 }
@@ -93,7 +96,9 @@ public func segloss_l1_balance_ce_finish(
         write(
             try finish(
                 loss(binary, thresh, thresh_binary, gt, mask, thresh_map, thresh_mask, options, execution),
-                statistics, length, grad_output, gradients(
-                    ("grad_binary", grad_binary), ("grad_thresh", grad_thresh), ("grad_thresh_binary", grad_thresh_binary))), to: parts)
+                statistics, length, grad_output,
+                gradients(
+                    ("grad_binary", grad_binary), ("grad_thresh", grad_thresh),
+                    ("grad_thresh_binary", grad_thresh_binary))), to: parts)
     }
 }

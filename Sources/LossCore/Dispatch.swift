@@ -1,9 +1,10 @@
 import CSystem
 import KernelTable
 import LossKernels
+
 #if arch(x86_64)
-import LossKernelsAVX2
-import LossKernelsAVX512
+    import LossKernelsAVX2
+    import LossKernelsAVX512
 #endif
 
 /// The instruction sets that the kernels are compiled for.
@@ -24,13 +25,13 @@ public enum InstructionSet: Int32, CaseIterable, Sendable {
 
     func makeKernels() -> KernelTable {
         #if arch(x86_64)
-        switch self {
-        case .baseline: return LossKernels.kernelTable()
-        case .avx2: return LossKernelsAVX2.kernelTable()
-        case .avx512: return LossKernelsAVX512.kernelTable()
-        }
+            switch self {
+            case .baseline: return LossKernels.kernelTable()
+            case .avx2: return LossKernelsAVX2.kernelTable()
+            case .avx512: return LossKernelsAVX512.kernelTable()
+            }
         #else
-        return LossKernels.kernelTable()
+            return LossKernels.kernelTable()
         #endif
     }
 }

@@ -76,7 +76,8 @@ private struct Terms {
 
     private func search(_ target: Int, _ term: Int, _ steps: inout Int) -> Bool {
         if term == coefficients.count { return target == 0 }
-        var low = 0, high = 0  // What the smaller terms can add.
+        var low = 0
+        var high = 0  // What the smaller terms can add.
         for i in (term + 1)..<max(coefficients.count, term + 1) {
             low += coefficients[i] * ranges[i].from
             high += coefficients[i] * ranges[i].to

@@ -74,7 +74,8 @@ extension Sweep {
                 selection.threshold = kernels.value_of_key(prefix)
                 selection.sum += Double(remaining) * selection.threshold
                 let areAllTaken = Int(bins[bin]) == remaining
-                selection.last = areAllTaken
+                selection.last =
+                    areAllTaken
                     ? .infinity
                     : Double(try index(ofTie: remaining, equalTo: selection.threshold, within: within, value))
             }
@@ -114,7 +115,8 @@ extension Sweep {
                         return
                     }
                     // The shortest beginning of the block that holds as many ties as are wanted.
-                    var low = 1, high = b.count
+                    var low = 1
+                    var high = b.count
                     while low < high {
                         let middle = (low + high) / 2
                         if b.kernels.count_equal(v, threshold, middle) >= remaining.pointee {

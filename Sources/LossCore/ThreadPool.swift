@@ -4,9 +4,10 @@ import CSystem
 public typealias Task = @convention(c) (_ context: UnsafeMutableRawPointer?, _ index: Int32) -> Void
 
 /// A host's own team that runs the tasks instead of the pool.
-public typealias Runner = @convention(c) (
-    _ runnerContext: UnsafeMutableRawPointer?, _ count: Int32, _ task: Task?, _ context: UnsafeMutableRawPointer?
-) -> Void
+public typealias Runner =
+    @convention(c) (
+        _ runnerContext: UnsafeMutableRawPointer?, _ count: Int32, _ task: Task?, _ context: UnsafeMutableRawPointer?
+    ) -> Void
 
 /// Who computes: the calling thread, this pool's workers, or a runner that the host has set.
 ///
@@ -51,7 +52,8 @@ public enum Threads {
     static func run(_ count: Int, _ task: Task, _ context: UnsafeMutableRawPointer?) {
         if count > 1 {
             pthread_mutex_lock(&pool.pointee.runnerMutex)
-            let runner = pool.pointee.runner, runnerContext = pool.pointee.runnerContext
+            let runner = pool.pointee.runner
+            let runnerContext = pool.pointee.runnerContext
             pthread_mutex_unlock(&pool.pointee.runnerMutex)
             if let runner {
                 runner(runnerContext, Int32(count), task, context)
@@ -129,7 +131,13 @@ public enum Threads {
     private static func startWorkers(_ wanted: Int) {
         let p = pool
         while p.pointee.workers < min(wanted, maximum) {
-            guard csystem_thread_create(&p.pointee.threads[p.pointee.workers], { _ in Threads.work(); return nil }, nil) == 0
+            guard
+                csystem_thread_create(
+                    &p.pointee.threads[p.pointee.workers],
+                    { _ in
+                        Threads.work()
+                        return nil
+                    }, nil) == 0
             else { return }
             p.pointee.workers += 1
         }

@@ -89,9 +89,11 @@ func isFinite<V: Vector>(_: V.Type, _ a: In, _ n: Int) -> Bool {
 func ohemPool<V: Vector>(
     _: V.Type, _ p: In, _ g: In, _ m: In, _ clean: Bool, _ out: Out, _ count: Int, _ sums: Sums
 ) {
-    let half = V(0.5), one = V(1)
+    let half = V(0.5)
+    let one = V(1)
     sum((count &+ 31) & ~31, sums) { i in
-        let g = V.load(g, i), m = V.load(m, i)
+        let g = V.load(g, i)
+        let m = V.load(m, i)
         let inside = V.less(V(Double(i)) + V.positions, V(Double(count)))
         let text = V.less(half, g)
         let notText = V.or(V.less(g, half), V.equal(g, half))
@@ -104,7 +106,8 @@ func ohemPool<V: Vector>(
 
 @inline(__always)
 func ohemMask<V: Vector>(_: V.Type, _ p: In, _ g: In, _ m: In, _ threshold: Double, _ out: Out, _ n: Int) {
-    let half = V(0.5), threshold = V(threshold)
+    let half = V(0.5)
+    let threshold = V(threshold)
     map(out, n) { i in
         let p = V.load(p, i)
         let hard = V.or(V.less(threshold, p), V.equal(p, threshold))

@@ -113,12 +113,18 @@ func widenToF32<S: Stored>(_: S.Type, _ from: In, _ stride: Int, _ to: Out, _ n:
     if stride == 1 {
         while i &+ 16 <= n {
             let o = i &* S.bytes
-            V32(lanes: SIMD16<Float>(
-                S.f32(from, o), S.f32(from, o &+ S.bytes), S.f32(from, o &+ 2 &* S.bytes), S.f32(from, o &+ 3 &* S.bytes),
-                S.f32(from, o &+ 4 &* S.bytes), S.f32(from, o &+ 5 &* S.bytes), S.f32(from, o &+ 6 &* S.bytes), S.f32(from, o &+ 7 &* S.bytes),
-                S.f32(from, o &+ 8 &* S.bytes), S.f32(from, o &+ 9 &* S.bytes), S.f32(from, o &+ 10 &* S.bytes), S.f32(from, o &+ 11 &* S.bytes),
-                S.f32(from, o &+ 12 &* S.bytes), S.f32(from, o &+ 13 &* S.bytes), S.f32(from, o &+ 14 &* S.bytes), S.f32(from, o &+ 15 &* S.bytes)
-            )).store(to, i)
+            V32(
+                lanes: SIMD16<Float>(
+                    S.f32(from, o), S.f32(from, o &+ S.bytes), S.f32(from, o &+ 2 &* S.bytes),
+                    S.f32(from, o &+ 3 &* S.bytes),
+                    S.f32(from, o &+ 4 &* S.bytes), S.f32(from, o &+ 5 &* S.bytes), S.f32(from, o &+ 6 &* S.bytes),
+                    S.f32(from, o &+ 7 &* S.bytes),
+                    S.f32(from, o &+ 8 &* S.bytes), S.f32(from, o &+ 9 &* S.bytes), S.f32(from, o &+ 10 &* S.bytes),
+                    S.f32(from, o &+ 11 &* S.bytes),
+                    S.f32(from, o &+ 12 &* S.bytes), S.f32(from, o &+ 13 &* S.bytes), S.f32(from, o &+ 14 &* S.bytes),
+                    S.f32(from, o &+ 15 &* S.bytes)
+                )
+            ).store(to, i)
             i &+= 16
         }
     }

@@ -10,7 +10,8 @@ import KernelTable
 func bce<V: Vector>(_: V.Type, _ p: In, _ g: In, _ out: Out, _ n: Int, log1p: Bool) {
     if isBinary(V.self, g, n) {
         map(out, n) { i in
-            let p = V.load(p, i), positive = V.equal(V.load(g, i), V(1))
+            let p = V.load(p, i)
+            let positive = V.equal(V.load(g, i), V(1))
             let u = V(1) - p
             var l = V.select(positive, p, u).log()
             if log1p {
@@ -22,7 +23,8 @@ func bce<V: Vector>(_: V.Type, _ p: In, _ g: In, _ out: Out, _ n: Int, log1p: Bo
         }
     } else {
         map(out, n) { i in
-            let p = V.load(p, i), g = V.load(g, i)
+            let p = V.load(p, i)
+            let g = V.load(g, i)
             let u = V(1) - p
             let logP = V.max(V(-100), p.log())
             let logU = V.max(V(-100), log1p ? V.log1p(V(0) - p) : u.log())
@@ -44,7 +46,8 @@ func bceGradient<V: Vector>(_: V.Type, _ p: In, _ g: In, _ out: Out, _ n: Int) {
 @inline(__always)
 func bceLogits<V: Vector>(_: V.Type, _ x: In, _ g: In, _ out: Out, _ n: Int) {
     map(out, n) { i in
-        let x = V.load(x, i), g = V.load(g, i)
+        let x = V.load(x, i)
+        let g = V.load(g, i)
         return V.max(V(0), x) - x * g + V.log1p((V(0) - x.magnitude).exp())
     }
 }
@@ -53,7 +56,8 @@ func bceLogits<V: Vector>(_: V.Type, _ x: In, _ g: In, _ out: Out, _ n: Int) {
 func bceLogitsGradient<V: Vector>(_: V.Type, _ x: In, _ g: In, _ out: Out, _ n: Int) {
     // σ(x) − g as (1−g)·σ − g·(1−σ): no cancellation where σ rounds to 1.
     map(out, n) { i in
-        let g = V.load(g, i), s = V.load(x, i).sigmoid()
+        let g = V.load(g, i)
+        let s = V.load(x, i).sigmoid()
         return (V(1) - g) * s.value - g * s.complement
     }
 }

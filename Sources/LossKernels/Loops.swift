@@ -10,7 +10,8 @@ import KernelTable
 func map<V: Vector>(_ out: UnsafeMutableRawPointer, _ n: Int, _ body: (Int) -> V) {
     var i = 0
     while i < n {
-        let low = body(i), high = body(i &+ 16)
+        let low = body(i)
+        let high = body(i &+ 16)
         low.store(out, i)
         high.store(out, i &+ 16)
         i &+= 32
@@ -23,7 +24,8 @@ func sum<V: Vector>(_ n: Int, _ sums: UnsafeMutablePointer<Double>, _ body: (Int
     var i = 0
     while i < n {
         let end = min(i &+ sumBlock, n)
-        var a = V(0), b = V(0)
+        var a = V(0)
+        var b = V(0)
         while i < end {
             a = a + body(i)
             b = b + body(i &+ 16)
@@ -38,9 +40,13 @@ func sum<V: Vector>(_ n: Int, _ sums: UnsafeMutablePointer<Double>, _ body: (Int
     var i = 0
     while i < n {
         let end = min(i &+ sumBlock, n)
-        var a0 = V(0), a1 = V(0), b0 = V(0), b1 = V(0)
+        var a0 = V(0)
+        var a1 = V(0)
+        var b0 = V(0)
+        var b1 = V(0)
         while i < end {
-            let low = body(i), high = body(i &+ 16)
+            let low = body(i)
+            let high = body(i &+ 16)
             a0 = a0 + low.0
             a1 = a1 + low.1
             b0 = b0 + high.0
@@ -57,9 +63,15 @@ func sum<V: Vector>(_ n: Int, _ sums: UnsafeMutablePointer<Double>, _ body: (Int
     var i = 0
     while i < n {
         let end = min(i &+ sumBlock, n)
-        var a0 = V(0), a1 = V(0), a2 = V(0), b0 = V(0), b1 = V(0), b2 = V(0)
+        var a0 = V(0)
+        var a1 = V(0)
+        var a2 = V(0)
+        var b0 = V(0)
+        var b1 = V(0)
+        var b2 = V(0)
         while i < end {
-            let low = body(i), high = body(i &+ 16)
+            let low = body(i)
+            let high = body(i &+ 16)
             a0 = a0 + low.0
             a1 = a1 + low.1
             a2 = a2 + low.2

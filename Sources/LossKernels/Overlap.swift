@@ -5,7 +5,9 @@ import KernelTable
 @inline(__always)
 func overlap<V: Vector>(_: V.Type, _ p: In, _ g: In, _ m: In, _ n: Int, _ sums: Sums) {
     sum(n, sums) { i in
-        let p = V.load(p, i), g = V.load(g, i), m = V.load(m, i)
+        let p = V.load(p, i)
+        let g = V.load(g, i)
+        let m = V.load(m, i)
         let pm = p * m
         return (pm * g, pm * (V(1) - g), (V(1) - p) * (g * m))
     }
@@ -13,7 +15,8 @@ func overlap<V: Vector>(_: V.Type, _ p: In, _ g: In, _ m: In, _ n: Int, _ sums: 
 
 @inline(__always)
 func maskedAffine<V: Vector>(_: V.Type, _ g: In, _ m: In, _ a: Double, _ b: Double, _ out: Out, _ n: Int) {
-    let a = V(a), b = V(b)
+    let a = V(a)
+    let b = V(b)
     map(out, n) { i in V.load(m, i) * b.fma(a, V.load(g, i)) }
 }
 

@@ -43,7 +43,8 @@ func sumAbove<V: Vector>(_: V.Type, _ v: In, _ prefix: UInt64, _ n: Int, _ sums:
 
 @inline(__always)
 func countEqual<V: Vector>(_: V.Type, _ v: In, _ threshold: Double, _ count: Int) -> Int {
-    let threshold = V(threshold).order, one = V(1)
+    let threshold = V(threshold).order
+    let one = V(1)
     var lanes = V64(0)
     return withUnsafeMutableBytes(of: &lanes) { raw in
         let lanes = raw.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: Double.self)
@@ -59,7 +60,8 @@ func countEqual<V: Vector>(_: V.Type, _ v: In, _ threshold: Double, _ count: Int
 
 @inline(__always)
 func selected<V: Vector>(_: V.Type, _ v: In, _ w: In, _ threshold: Double, _ last: Int, _ out: Out, _ n: Int) {
-    let threshold = V(threshold).order, last = V(Double(last))
+    let threshold = V(threshold).order
+    let last = V(Double(last))
     map(out, n) { i in
         let order = V.load(v, i).order
         let early = V.not(V.less(last, V(Double(i)) + V.positions))

@@ -76,18 +76,26 @@ public func kernelTable() -> KernelTable {
             ohem_pool: { ohemPool(V64.self, $0, $1, $2, $3, $4, $5, $6) },
             ohem_mask: { ohemMask(V64.self, $0, $1, $2, $3, $4, $5) }),
         to_f32: Conversions(
-            f32: Conversion(widen: { widenToF32(F32.self, $0, $1, $2, $3) }, narrow: { narrowF32(F32.self, $0, $1, $2, $3) }),
-            f64: Conversion(widen: { widenToF32(F64.self, $0, $1, $2, $3) }, narrow: { narrowF32(F64.self, $0, $1, $2, $3) }),
-            f16: Conversion(widen: { widenToF32(F16.self, $0, $1, $2, $3) }, narrow: { narrowF32(F16.self, $0, $1, $2, $3) }),
-            bf16: Conversion(widen: { widenToF32(BF16.self, $0, $1, $2, $3) }, narrow: { narrowF32(BF16.self, $0, $1, $2, $3) }),
+            f32: Conversion(
+                widen: { widenToF32(F32.self, $0, $1, $2, $3) }, narrow: { narrowF32(F32.self, $0, $1, $2, $3) }),
+            f64: Conversion(
+                widen: { widenToF32(F64.self, $0, $1, $2, $3) }, narrow: { narrowF32(F64.self, $0, $1, $2, $3) }),
+            f16: Conversion(
+                widen: { widenToF32(F16.self, $0, $1, $2, $3) }, narrow: { narrowF32(F16.self, $0, $1, $2, $3) }),
+            bf16: Conversion(
+                widen: { widenToF32(BF16.self, $0, $1, $2, $3) }, narrow: { narrowF32(BF16.self, $0, $1, $2, $3) }),
             u8: Conversion(widen: { widenToF32(U8.self, $0, $1, $2, $3) }, narrow: nil),
             i32: Conversion(widen: { widenToF32(I32.self, $0, $1, $2, $3) }, narrow: nil),
             i64: Conversion(widen: { widenToF32(I64.self, $0, $1, $2, $3) }, narrow: nil)),
         to_f64: Conversions(
-            f32: Conversion(widen: { widenToF64(F32.self, $0, $1, $2, $3) }, narrow: { narrowF64(F32.self, $0, $1, $2, $3) }),
-            f64: Conversion(widen: { widenToF64(F64.self, $0, $1, $2, $3) }, narrow: { narrowF64(F64.self, $0, $1, $2, $3) }),
-            f16: Conversion(widen: { widenToF64(F16.self, $0, $1, $2, $3) }, narrow: { narrowF64(F16.self, $0, $1, $2, $3) }),
-            bf16: Conversion(widen: { widenToF64(BF16.self, $0, $1, $2, $3) }, narrow: { narrowF64(BF16.self, $0, $1, $2, $3) }),
+            f32: Conversion(
+                widen: { widenToF64(F32.self, $0, $1, $2, $3) }, narrow: { narrowF64(F32.self, $0, $1, $2, $3) }),
+            f64: Conversion(
+                widen: { widenToF64(F64.self, $0, $1, $2, $3) }, narrow: { narrowF64(F64.self, $0, $1, $2, $3) }),
+            f16: Conversion(
+                widen: { widenToF64(F16.self, $0, $1, $2, $3) }, narrow: { narrowF64(F16.self, $0, $1, $2, $3) }),
+            bf16: Conversion(
+                widen: { widenToF64(BF16.self, $0, $1, $2, $3) }, narrow: { narrowF64(BF16.self, $0, $1, $2, $3) }),
             u8: Conversion(widen: { widenToF64(U8.self, $0, $1, $2, $3) }, narrow: nil),
             i32: Conversion(widen: { widenToF64(I32.self, $0, $1, $2, $3) }, narrow: nil),
             i64: Conversion(widen: { widenToF64(I64.self, $0, $1, $2, $3) }, narrow: nil)))

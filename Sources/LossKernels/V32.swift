@@ -17,11 +17,12 @@ struct V32: Vector {
     @inline(__always) func addWidened(to sums: UnsafeMutablePointer<Double>) {
         let raw = UnsafeMutableRawPointer(sums)
         // Naming the lanes is what becomes vector conversions.
-        let wide = V64(lanes: SIMD16<Double>(
-            Double(lanes[0]), Double(lanes[1]), Double(lanes[2]), Double(lanes[3]),
-            Double(lanes[4]), Double(lanes[5]), Double(lanes[6]), Double(lanes[7]),
-            Double(lanes[8]), Double(lanes[9]), Double(lanes[10]), Double(lanes[11]),
-            Double(lanes[12]), Double(lanes[13]), Double(lanes[14]), Double(lanes[15])))
+        let wide = V64(
+            lanes: SIMD16<Double>(
+                Double(lanes[0]), Double(lanes[1]), Double(lanes[2]), Double(lanes[3]),
+                Double(lanes[4]), Double(lanes[5]), Double(lanes[6]), Double(lanes[7]),
+                Double(lanes[8]), Double(lanes[9]), Double(lanes[10]), Double(lanes[11]),
+                Double(lanes[12]), Double(lanes[13]), Double(lanes[14]), Double(lanes[15])))
         (V64.load(raw, 0) + wide).store(raw, 0)
     }
 
@@ -34,14 +35,19 @@ struct V32: Vector {
     @inline(__always) func rounded() -> Self { Self(lanes: lanes.rounded(.toNearestOrEven)) }
     @inline(__always) func truncated() -> Self { Self(lanes: lanes.rounded(.towardZero)) }
 
-    @inline(__always) static func less(_ a: Self, _ b: Self) -> Bits { unsafeBitCast(a.lanes .< b.lanes, to: Bits.self) }
-    @inline(__always) static func equal(_ a: Self, _ b: Self) -> Bits { unsafeBitCast(a.lanes .== b.lanes, to: Bits.self) }
+    @inline(__always) static func less(_ a: Self, _ b: Self) -> Bits {
+        unsafeBitCast(a.lanes .< b.lanes, to: Bits.self)
+    }
+    @inline(__always) static func equal(_ a: Self, _ b: Self) -> Bits {
+        unsafeBitCast(a.lanes .== b.lanes, to: Bits.self)
+    }
     @inline(__always) static func and(_ a: Bits, _ b: Bits) -> Bits { a & b }
     @inline(__always) static func or(_ a: Bits, _ b: Bits) -> Bits { a | b }
     @inline(__always) static func not(_ a: Bits) -> Bits { ~a }
     @inline(__always) static func any(_ mask: Bits) -> Bool { Swift.any(mask .< Bits(repeating: 0)) }
     @inline(__always) static func select(_ mask: Bits, _ a: Self, _ b: Self) -> Self {
-        let x = a.bits, y = b.bits
+        let x = a.bits
+        let y = b.bits
         return Self(bits: ((x ^ y) & mask) ^ y)
     }
     @inline(__always) func keep(_ mask: Bits) -> Self { Self(bits: bits & mask) }
@@ -60,7 +66,8 @@ struct V32: Vector {
         return (mantissa, Self(whole: e) - Self(32).keep(subnormal))
     }
     @inline(__always) func scaled(byPowerOfTwo n: Self) -> Self {
-        let whole = n.asInt, half = whole &>> Bits(repeating: 1)
+        let whole = n.asInt
+        let half = whole &>> Bits(repeating: 1)
         return self * Self.powerOfTwo(half) * Self.powerOfTwo(whole &- half)
     }
     @inline(__always) static func powerOfTwo(_ n: Bits) -> Self {

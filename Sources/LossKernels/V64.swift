@@ -28,14 +28,19 @@ struct V64: Vector {
     @inline(__always) func rounded() -> Self { Self(lanes: lanes.rounded(.toNearestOrEven)) }
     @inline(__always) func truncated() -> Self { Self(lanes: lanes.rounded(.towardZero)) }
 
-    @inline(__always) static func less(_ a: Self, _ b: Self) -> Bits { unsafeBitCast(a.lanes .< b.lanes, to: Bits.self) }
-    @inline(__always) static func equal(_ a: Self, _ b: Self) -> Bits { unsafeBitCast(a.lanes .== b.lanes, to: Bits.self) }
+    @inline(__always) static func less(_ a: Self, _ b: Self) -> Bits {
+        unsafeBitCast(a.lanes .< b.lanes, to: Bits.self)
+    }
+    @inline(__always) static func equal(_ a: Self, _ b: Self) -> Bits {
+        unsafeBitCast(a.lanes .== b.lanes, to: Bits.self)
+    }
     @inline(__always) static func and(_ a: Bits, _ b: Bits) -> Bits { a & b }
     @inline(__always) static func or(_ a: Bits, _ b: Bits) -> Bits { a | b }
     @inline(__always) static func not(_ a: Bits) -> Bits { ~a }
     @inline(__always) static func any(_ mask: Bits) -> Bool { Swift.any(mask .< Bits(repeating: 0)) }
     @inline(__always) static func select(_ mask: Bits, _ a: Self, _ b: Self) -> Self {
-        let x = a.bits, y = b.bits
+        let x = a.bits
+        let y = b.bits
         return Self(bits: ((x ^ y) & mask) ^ y)
     }
     @inline(__always) func keep(_ mask: Bits) -> Self { Self(bits: bits & mask) }

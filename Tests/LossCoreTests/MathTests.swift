@@ -10,7 +10,8 @@ final class MathTests: XCTestCase {
     static let patterns: [Float] = {
         var values: [Float] = [
             0, -0.0, 1, -1, .infinity, -.infinity, .nan, .leastNonzeroMagnitude, .leastNormalMagnitude,
-            .greatestFiniteMagnitude, Float(bitPattern: 71_362), Float(1).nextUp, Float(1).nextDown, 0.70710677, 0.70710683, 88.72, 88.73,
+            .greatestFiniteMagnitude, Float(bitPattern: 71_362), Float(1).nextUp, Float(1).nextDown, 0.70710677,
+            0.70710683, 88.72, 88.73,
             -87.33, -103.9, -104, 16.635, 0.5, 2,
         ]
         var bits: UInt32 = 12345
@@ -22,9 +23,11 @@ final class MathTests: XCTestCase {
     }()
 
     private func apply(
-        _ level: InstructionSet, _ inputs: [[Float]], _ body: (Kernels, [UnsafeRawPointer], UnsafeMutableRawPointer, Int) -> Void
+        _ level: InstructionSet, _ inputs: [[Float]],
+        _ body: (Kernels, [UnsafeRawPointer], UnsafeMutableRawPointer, Int) -> Void
     ) -> [Float] {
-        let count = inputs[0].count, padded = (count + 31) / 32 * 32
+        let count = inputs[0].count
+        let padded = (count + 31) / 32 * 32
         let buffers = inputs.map { Buffer($0 + [Float](repeating: 0, count: padded - count)) }
         let out = Buffer([Float](repeating: 0, count: padded))
         let kernels = level.makeKernels().f32
@@ -109,8 +112,10 @@ final class MathTests: XCTestCase {
         let p = (0..<4096).map { _ in pow(random.uniform(), 20) }
         for level in levels {
             let k = level.makeKernels().f64
-            let out = Buffer([Double](repeating: 0, count: 4096)), ones = Buffer([Double](repeating: 1, count: 1024))
-            let xs = Buffer(x), ps = Buffer(p)
+            let out = Buffer([Double](repeating: 0, count: 4096))
+            let ones = Buffer([Double](repeating: 1, count: 1024))
+            let xs = Buffer(x)
+            let ps = Buffer(p)
             for start in stride(from: 0, to: 4096, by: 1024) {
                 k.sigmoid(xs.memory.baseAddress! + start, out.memory.baseAddress! + start, 1024)
             }
@@ -118,7 +123,8 @@ final class MathTests: XCTestCase {
                 XCTAssertEqual(value, 1 / (1 + exp(-x)), accuracy: 1e-15 * (1 / (1 + exp(-x))))
             }
             for start in stride(from: 0, to: 4096, by: 1024) {
-                k.bce_log(ps.memory.baseAddress! + start, ones.memory.baseAddress!, out.memory.baseAddress! + start, 1024)
+                k.bce_log(
+                    ps.memory.baseAddress! + start, ones.memory.baseAddress!, out.memory.baseAddress! + start, 1024)
             }
             for (p, value) in zip(p, out.values) {
                 XCTAssertEqual(value, min(100, -log(p)), accuracy: 1e-15 * max(1e-3, -log(p)), "log \(p)")

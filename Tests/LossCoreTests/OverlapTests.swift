@@ -14,7 +14,8 @@ final class OverlapTests: XCTestCase {
     func testAgainstSetsOfBytes() throws {
         var random = Random(1)
         let base = UnsafeMutableRawPointer(bitPattern: 1 << 20)!
-        var overlapping = 0, apart = 0
+        var overlapping = 0
+        var apart = 0
         for _ in 0..<4000 {
             func view() throws -> Tensor {
                 let rank = Int.random(in: 0...3, using: &random)
@@ -25,7 +26,8 @@ final class OverlapTests: XCTestCase {
                     type: [.u8, .f16, .f32, .f64].randomElement(using: &random)!, shape: Extents(shape),
                     strides: Extents(strides))
             }
-            let a = try view(), b = try view()
+            let a = try view()
+            let b = try view()
             let truth = !Set(bytes(a)).isDisjoint(with: bytes(b))
             XCTAssertEqual(a.overlaps(b), truth)
             truth ? (overlapping += 1) : (apart += 1)
@@ -39,7 +41,8 @@ final class OverlapTests: XCTestCase {
 
     func testChannelsOfOneBufferAreApart() throws {
         let base = UnsafeMutableRawPointer(bitPattern: 1 << 20)!
-        let shape = Extents([8, 640, 640]), strides = Extents([3 * 640 * 640, 640, 1])
+        let shape = Extents([8, 640, 640])
+        let strides = Extents([3 * 640 * 640, 640, 1])
         let channels = try (0..<3).map {
             try Tensor("c", data: base + $0 * 640 * 640 * 4, type: .f32, shape: shape, strides: strides)
         }

@@ -7,7 +7,8 @@ import XCTest
 final class SelectionTests: XCTestCase {
     private func byTheRules<T: BinaryFloatingPoint>(_ values: [T]) -> [Int] {
         values.indices.sorted { a, b in
-            let x = values[a], y = values[b]
+            let x = values[a]
+            let y = values[b]
             if x.isNaN != y.isNaN { return x.isNaN }
             if x == y || x.isNaN { return a < b }
             return x > y
@@ -35,7 +36,8 @@ final class SelectionTests: XCTestCase {
             b.kernels.selected(
                 b.input(0), b.input(1), selection.threshold, selection.last(in: b), b.output(0), b.padded)
         }
-        XCTAssertTrue(Array(taken.values.prefix(values.count)) == expected, "k = \(k) of \(values.count) at \(level.name)")
+        XCTAssertTrue(
+            Array(taken.values.prefix(values.count)) == expected, "k = \(k) of \(values.count) at \(level.name)")
         let sum = order.prefix(k).reduce(0.0) { $0 + Double(values[$1]) }
         if sum.isFinite {
             let scale = order.prefix(k).reduce(1e-3) { $0 + abs(Double(values[$1])) }

@@ -34,7 +34,8 @@ final class SweepTests: XCTestCase {
             let expected = sumByTheBook(values)
             for level in levels {
                 for threads in 1...3 {
-                    let sweep = Sweep(execution(level, threads: threads), inputs: [Operand(tensor)], like: tensor, sums: 2)
+                    let sweep = Sweep(
+                        execution(level, threads: threads), inputs: [Operand(tensor)], like: tensor, sums: 2)
                     let sums = try sweep.run { b in
                         b.kernels.sum2(b.input(0), b.input(0), b.padded, b.sums(0))
                     }.sums

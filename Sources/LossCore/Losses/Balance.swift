@@ -113,7 +113,8 @@ public struct Balance: Sendable {
     }
 
     func accumulate(_ b: Block, _ v: Values, into at: Int, histogram: Int) {
-        let positive = b.temporary(v.scratch), negative = b.temporary(v.scratch + 1)
+        let positive = b.temporary(v.scratch)
+        let negative = b.temporary(v.scratch + 1)
         weights(b, v)
         b.add(Double(b.count), to: at)
         b.kernels.sum2(positive, negative, b.padded, b.sums(at + 1))
@@ -155,7 +156,8 @@ public struct Balance: Sendable {
 
     /// P and K. Not finite if the labels are not.
     private func counts(_ s: ArraySlice<Double>) -> (positives: Double, negatives: Double) {
-        let positive = s[s.startIndex + 1], negative = s[s.startIndex + 2]
+        let positive = s[s.startIndex + 1]
+        let negative = s[s.startIndex + 2]
         let p = positive.rounded(.towardZero)
         // As `min(a, b)` of Python: b only if it is smaller, so that NaN in a stays.
         let wanted = p == 0 && fallbackNegatives > 0 ? Double(fallbackNegatives) : p * ratio
@@ -205,8 +207,10 @@ public struct Balance: Sendable {
             counting.sums = 1
             counting.histograms = 0
             selection.sum = try counting.run { b in
-                let key = sortable(b), scratch = values(b).scratch
-                let taken = b.temporary(scratch + 2), negative = b.temporary(scratch + 1)
+                let key = sortable(b)
+                let scratch = values(b).scratch
+                let taken = b.temporary(scratch + 2)
+                let negative = b.temporary(scratch + 1)
                 b.kernels.selected(key, negative, selection.threshold, selection.last(in: b), taken, b.padded)
                 b.kernels.sum(taken, b.padded, b.sums(0))
             }.sums.reduce(0, +)
@@ -216,7 +220,8 @@ public struct Balance: Sendable {
 
     /// neg·ℓ, from weights that stand in the scratch.
     private func hardness(_ b: Block, _ v: Values) -> UnsafeRawPointer {
-        let l = b.temporary(v.scratch + 2), key = b.temporary(v.scratch + 3)
+        let l = b.temporary(v.scratch + 2)
+        let key = b.temporary(v.scratch + 3)
         map(b, v.p, v.g, to: l)
         b.kernels.product(b.temporary(v.scratch + 1), l, key, b.padded)
         return UnsafeRawPointer(key)
@@ -282,7 +287,8 @@ public struct Balance: Sendable {
             // (pos + neg·[selected])·dℓ/dp·factor
             weights(b, v)
             let key = hardness(b, v)
-            let taken = b.temporary(v.scratch + 2), positive = b.temporary(v.scratch)
+            let taken = b.temporary(v.scratch + 2)
+            let positive = b.temporary(v.scratch)
             b.kernels.selected(
                 key, b.temporary(v.scratch + 1), parts.selection.threshold, parts.selection.last(in: b), taken,
                 b.padded)
@@ -312,7 +318,8 @@ public struct Balance: Sendable {
         let chunks = (sweep.groupSize + Sweep.chunk - 1) / Sweep.chunk
         var thresholds: [Double?] = []
         for image in 0..<images {
-            let positives = counts[2 * image], negatives = counts[2 * image + 1]
+            let positives = counts[2 * image]
+            let negatives = counts[2 * image + 1]
             let wanted = min(ratio * positives, negatives).rounded(.towardZero)
             guard positives > 0, wanted > 0 else {
                 thresholds.append(nil)

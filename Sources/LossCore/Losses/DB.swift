@@ -225,7 +225,8 @@ public struct DBLoss: Loss {
         guard let threshold = parts.thresholdParts else {
             return term.shrink.gradient(b, parts.shrinkParts, shrinkValues(b), times: factor, to: gradProb)
         }
-        let gradThresh = b.output(1), gradBinary = b.output(2)
+        let gradThresh = b.output(1)
+        let gradBinary = b.output(2)
         // A gradient may stand in its prediction's place, so the step's, which reads two maps, comes first.
         let gradStep = b.temporary(2 * Balance.temporaries)
         switch term.binary {

@@ -27,7 +27,9 @@ public struct MaskDice: Sendable {
     }
 
     func parts(_ s: ArraySlice<Double>) -> Parts {
-        let tp = s[s.startIndex], fp = s[s.startIndex + 1], fn = s[s.startIndex + 2]
+        let tp = s[s.startIndex]
+        let fp = s[s.startIndex + 1]
+        let fn = s[s.startIndex + 2]
         let union = 2 * tp + fp + fn + eps
         return Parts(loss: (fp + fn + eps) / union, intersection: tp, union: union)
     }
@@ -36,7 +38,8 @@ public struct MaskDice: Sendable {
         _ b: Block, _ parts: Parts, _ g: UnsafeRawPointer, _ m: UnsafeRawPointer, times factor: Double,
         to out: UnsafeMutableRawPointer
     ) {
-        let i = parts.intersection, u = parts.union
+        let i = parts.intersection
+        let u = parts.union
         b.kernels.masked_affine(g, m, -2 * factor / u, 2 * factor * i / (u * u), out, b.padded)
     }
 }

@@ -27,7 +27,8 @@ public struct MaskL1: Sendable {
     }
 
     func parts(_ s: ArraySlice<Double>) -> Parts {
-        let total = s[s.startIndex], count = s[s.startIndex + 1]
+        let total = s[s.startIndex]
+        let count = s[s.startIndex + 1]
         let isEmpty = count == 0 && eps == 0
         let divisor = isEmpty ? .infinity : count + eps
         return Parts(loss: isEmpty ? 0 : total / divisor, count: count, divisor: divisor)
