@@ -2,8 +2,8 @@ import KernelTable
 
 /// The K largest of a set of values, found without sorting and without storing them.
 ///
-/// Values map to order keys of 32 or 64 bits. Each round counts 16 bits of the keys that agree with what is known
-/// of the K-th one, and so finds the next 16 bits of it. The last round also adds up what lies above its bins, and
+/// Values map to order keys of 32 or 64 bits. Each round counts the next digit (8 or 16 bits) of the keys that agree
+/// with what is known of the K-th one, and so finds that digit of it. The last round also adds up what lies above its bins, and
 /// the bins themselves hold whole values: count × value. Ties at the K-th value go to the lowest index.
 struct Selection {
     /// Σ of the selected values.
@@ -41,7 +41,7 @@ extension Sweep {
         var sweep = self
         sweep.histograms = 1
         sweep.checksValues = false
-        let rounds = Int(kernels.key_bits) / 16
+        let rounds = Int(kernels.key_bits) / digit
         var prefix: UInt64 = 0
         var remaining = k
         var selection = Selection.none
@@ -55,8 +55,8 @@ extension Sweep {
             } else {
                 let result = try sweep.run(within: within) { b in
                     let v = value(b)
-                    b.kernels.histogram(v, b.count, Int32(round), above, b.histogram(0).unsafelyUnwrapped)
-                    if isLast { b.kernels.sum_above(v, above, b.padded, b.sums(0)) }
+                    b.count(v, round: round, prefix: above, in: 0)
+                    if isLast { b.kernels.sum_above(v, Int32(digit), above, b.padded, b.sums(0)) }
                 }
                 bins = result.histograms
                 if isLast { selection.sum = result.sums[0] }
@@ -64,12 +64,12 @@ extension Sweep {
             var bin = bins.count - 1
             while Int(bins[bin]) < remaining {
                 if isLast, bins[bin] > 0 {
-                    selection.sum += Double(bins[bin]) * kernels.value_of_key(prefix << 16 | UInt64(bin))
+                    selection.sum += Double(bins[bin]) * kernels.value_of_key(prefix << digit | UInt64(bin))
                 }
                 remaining -= Int(bins[bin])
                 bin -= 1
             }
-            prefix = prefix << 16 | UInt64(bin)
+            prefix = prefix << digit | UInt64(bin)
             if isLast {
                 selection.threshold = kernels.value_of_key(prefix)
                 selection.sum += Double(remaining) * selection.threshold

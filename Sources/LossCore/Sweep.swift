@@ -60,6 +60,7 @@ public struct Block {
     fileprivate let slotBytes: Int
     fileprivate let lanes: UnsafeMutablePointer<Double>
     fileprivate let histograms: UnsafeMutablePointer<UInt32>?
+    fileprivate let digit: Int
 
     func input(_ i: Int) -> UnsafeRawPointer { inputs[i] }
     func output(_ i: Int) -> UnsafeMutableRawPointer { outputs[i] }
@@ -69,9 +70,12 @@ public struct Block {
     func sums(_ i: Int) -> UnsafeMutablePointer<Double> { lanes + i * KERNEL_SUM_LANES }
     /// Adds a single number to sum i.
     func add(_ value: Double, to i: Int) { sums(i).pointee += value }
-    /// This thread's bins of histogram i; nil if the sweep counts none.
-    func histogram(_ i: Int) -> UnsafeMutablePointer<UInt32>? {
-        histograms.map { $0 + i * KERNEL_SELECTION_BINS }
+    /// Counts the elements of v in this thread's histogram i, if the sweep has any: in round r by the r-th digit of
+    /// their order keys, among those whose digits before it are `prefix`.
+    func count(_ v: UnsafeRawPointer, round: Int = 0, prefix: UInt64 = 0, in i: Int) {
+        guard let histograms else { return }
+        let shift = kernels.key_bits - Int32(digit * (round + 1))
+        kernels.histogram(v, count, shift, Int32(digit), prefix, histograms + i << digit)
     }
 }
 
@@ -94,8 +98,11 @@ struct Sweep {
     var sums = 0
     /// Blocks of scratch that the body uses.
     var temporaries = 0
-    /// Histograms of 65536 bins, added over all groups.
+    /// Histograms of 2^digit bins, added over all groups.
     var histograms = 0
+    /// Bits of a selection's order keys that one round finds: few where counting elements takes less than clearing and
+    /// reading 65536 bins.
+    var digit: Int { groupSize <= Self.chunk ? 8 : 16 }
     /// Whether inputs are checked: once a call is enough.
     var checksValues = false
 
@@ -140,10 +147,10 @@ struct Sweep {
         let workers = max(1, min(wanted, chunks < 4 ? 1 : chunks))
 
         let elementBytes = isDouble ? 8 : 4
-        let slotBytes = KERNEL_BLOCK * elementBytes
+        let slotBytes = min(KERNEL_BLOCK, Self.padded(groupSize)) * elementBytes
         let slots = inputs.count + outputs.count + temporaries
         let laneCount = max(1, sums) * KERNEL_SUM_LANES
-        let bins = histograms * KERNEL_SELECTION_BINS
+        let bins = histograms << digit
         // Per worker: scratch blocks, lanes, pointers; each a multiple of 64 bytes.
         let pointerBytes = ((inputs.count + outputs.count) * 8 + 63) & ~63
         let workerBytes = slots * slotBytes + laneCount * 8 + pointerBytes
@@ -221,6 +228,9 @@ struct Sweep {
         }
         return result
     }
+
+    /// The next multiple of what kernels take at a time.
+    fileprivate static func padded(_ count: Int) -> Int { (count + KERNEL_LANES - 1) & ~(KERNEL_LANES - 1) }
 
     /// 16 → 8 → 4 → 2 → 1.
     private static func fold(_ lanes: UnsafeMutablePointer<Double>) -> Double {
@@ -338,7 +348,7 @@ private struct BlockWalk {
         var done = 0
         while done < count {
             let size = min(KERNEL_BLOCK, count - done)
-            let padded = (size + KERNEL_LANES - 1) & ~(KERNEL_LANES - 1)
+            let padded = Sweep.padded(size)
             for i in readers.indices {
                 inputs[i] = readers[i].next(size, padded, scratch + i * slotBytes)
             }
@@ -353,7 +363,7 @@ private struct BlockWalk {
                     kernels: kernels, start: start + done, group: group, count: size, padded: padded,
                     inputs: inputs, outputs: outputs,
                     temporaries: scratch + (readers.count + writers.count) * slotBytes, slotBytes: slotBytes,
-                    lanes: lanes, histograms: histograms))
+                    lanes: lanes, histograms: histograms, digit: sweep.digit))
             for i in writers.indices { writers[i]?.end(size) }
             done += size
         }

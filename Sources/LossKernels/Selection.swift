@@ -4,9 +4,13 @@ import KernelTable
 
 @inline(__always)
 func histogram<V: Vector>(
-    _: V.Type, _ v: In, _ count: Int, _ round: Int, _ prefix: UInt64, _ counts: UnsafeMutablePointer<UInt32>
+    _: V.Type, _ v: In, _ count: Int, _ shift: Int, _ bits: Int, _ prefix: UInt64,
+    _ counts: UnsafeMutablePointer<UInt32>
 ) {
-    let shift = UInt64(truncatingIfNeeded: V.bytes &* 8 &- 16 &* (round &+ 1))
+    let low = UInt64(truncatingIfNeeded: shift), high = UInt64(truncatingIfNeeded: bits)
+    let mask = (1 &<< high) &- 1 as UInt64
+    // The first round's bins are all that stands above the shift.
+    let isFirst = shift &+ bits == V.bytes &* 8
     // Vector code makes sixteen keys, scalar code counts them.
     var orders = V.load(v, 0).order
     withUnsafeMutableBytes(of: &orders) { orders in
@@ -16,15 +20,15 @@ func histogram<V: Vector>(
             V.storeOrder(V.load(v, start).order, keys, 0)
             let size = Swift.min(16, count &- start)
             var i = 0
-            if round == 0 {
+            if isFirst {
                 while i < size {
-                    counts[Int(truncatingIfNeeded: V.key(In(keys), i) &>> shift)] &+= 1
+                    counts[Int(truncatingIfNeeded: V.key(In(keys), i) &>> low)] &+= 1
                     i &+= 1
                 }
             } else {
                 while i < size {
-                    let key = V.key(In(keys), i) &>> shift
-                    if key &>> 16 == prefix { counts[Int(truncatingIfNeeded: key & 0xFFFF)] &+= 1 }
+                    let key = V.key(In(keys), i) &>> low
+                    if key &>> high == prefix { counts[Int(truncatingIfNeeded: key & mask)] &+= 1 }
                     i &+= 1
                 }
             }
@@ -34,10 +38,10 @@ func histogram<V: Vector>(
 }
 
 @inline(__always)
-func sumAbove<V: Vector>(_: V.Type, _ v: In, _ prefix: UInt64, _ n: Int, _ sums: Sums) {
+func sumAbove<V: Vector>(_: V.Type, _ v: In, _ shift: Int, _ prefix: UInt64, _ n: Int, _ sums: Sums) {
     sum(n, sums) { i in
         let v = V.load(v, i)
-        return v.keep(V.prefixAbove16(v.order, exceeds: prefix))
+        return v.keep(V.keys(v.order, above: shift, exceed: prefix))
     }
 }
 

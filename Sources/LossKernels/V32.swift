@@ -99,9 +99,11 @@ struct V32: Vector {
     }
     @inline(__always) static func orderGreater(_ a: Bits, _ b: Bits) -> Bits { unsafeBitCast(a .> b, to: Bits.self) }
     @inline(__always) static func orderEqual(_ a: Bits, _ b: Bits) -> Bits { unsafeBitCast(a .== b, to: Bits.self) }
-    @inline(__always) static func prefixAbove16(_ order: Bits, exceeds prefix: UInt64) -> Bits {
-        let signedPrefix = Int32(truncatingIfNeeded: prefix) &- 0x8000
-        return orderGreater(order &>> Bits(repeating: 16), Bits(repeating: signedPrefix))
+    @inline(__always) static func keys(_ orders: Bits, above shift: Int, exceed prefix: UInt64) -> Bits {
+        // Orders are signed: half the range of the shifted keys lies between the two.
+        let shift = Int32(truncatingIfNeeded: shift)
+        let signed = Int32(truncatingIfNeeded: prefix) &+ (Int32.min &>> shift)
+        return orderGreater(orders &>> Bits(repeating: shift), Bits(repeating: signed))
     }
 
     @inline(__always) static var logTerms: Int { 5 }

@@ -53,8 +53,8 @@ protocol Vector {
     static func value(ofKey key: UInt64) -> Double
     static func orderGreater(_ a: Bits, _ b: Bits) -> Bits
     static func orderEqual(_ a: Bits, _ b: Bits) -> Bits
-    /// Where the key, made unsigned and without its last 16 bits, exceeds `prefix`.
-    static func prefixAbove16(_ order: Bits, exceeds prefix: UInt64) -> Bits
+    /// Where the keys without their last `shift` bits exceed `prefix`.
+    static func keys(_ orders: Bits, above shift: Int, exceed prefix: UInt64) -> Bits
 
     /// Enough terms of each series for this type's precision.
     static var logTerms: Int { get }

@@ -17,8 +17,7 @@ enum {
                                    dozen operands stay in the L2 cache */
   KERNEL_SUM_BLOCK = 1024,      /* elements whose partial sums are float32 */
   KERNEL_LANES = 32,            /* element i adds to partial sum i mod 32 */
-  KERNEL_SUM_LANES = 16,        /* float64 lanes that those add to */
-  KERNEL_SELECTION_BINS = 65536 /* one selection round: 16 bits of the order key */
+  KERNEL_SUM_LANES = 16         /* float64 lanes that those add to */
 };
 
 #pragma clang assume_nonnull begin
@@ -66,13 +65,13 @@ typedef struct {
   bool (*is_finite)(const void *a, long n);
 
   /* Selection of the largest, by order keys of `key_bits` bits: unsigned integers that sort as the values do,
-     -0 with +0, NaN above everything. Round r counts the r-th 16 bits from the top among elements whose bits above
-     these are `prefix`; `count` is the true number of elements. */
+     -0 with +0, NaN above everything. Counts the `bits` bits of the keys above the lowest `shift`, among elements whose
+     bits above those are `prefix`; `count` is the true number of elements. */
   int key_bits;
-  void (*histogram)(const void *v, long count, int round, uint64_t prefix, uint32_t *counts);
+  void (*histogram)(const void *v, long count, int shift, int bits, uint64_t prefix, uint32_t *counts);
   double (*value_of_key)(uint64_t key);
-  /* sum of the elements whose key, less its last 16 bits, is greater than `prefix` */
-  void (*sum_above)(const void *v, uint64_t prefix, long n, double *sums);
+  /* sum of the elements whose key, less its last `shift` bits, is greater than `prefix` */
+  void (*sum_above)(const void *v, int shift, uint64_t prefix, long n, double *sums);
   /* how many of the first `count` equal the threshold */
   long (*count_equal)(const void *v, double threshold, long count);
   /* out = w where v > threshold, or v = threshold at a position <= last; else 0 (in the order of the keys) */

@@ -124,10 +124,10 @@ public struct Balance: Sendable {
             let l = b.temporary(v.scratch + 2)
             map(b, v.p, v.g, to: l)
             b.kernels.dot(positive, l, b.padded, b.sums(at + 4))
-            if let bins = b.histogram(histogram) {
+            if isBalanced {
                 let key = b.temporary(v.scratch + 3)
                 b.kernels.product(negative, l, key, b.padded)
-                b.kernels.histogram(key, b.count, 0, 0, bins)
+                b.count(key, in: histogram)
             }
         case .maskL1: l1.accumulate(b, v.p, v.g, v.m, into: at + 4)
         default: dice.accumulate(b, v.p, v.g, ohemMask(b, v), into: at + 4)

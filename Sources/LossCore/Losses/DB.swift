@@ -1,5 +1,3 @@
-import KernelTable
-
 /// Differentiable Binarization: a balanced loss on the probability map P, L1 on the threshold map T inside its mask,
 /// and Dice (or a balanced loss again) on the approximate binary map B.
 ///
@@ -183,7 +181,7 @@ public struct DBLoss: Loss {
 
     public func select(_ statistics: inout [Double], _ histograms: [UInt32]) throws(LossError) {
         // The shrink term's bins come first, then those of the binary term.
-        let bins = term.shrink.histograms * KERNEL_SELECTION_BINS
+        let bins = term.shrink.histograms << plan.sweep.digit
         let shrink = try term.shrink.select(
             &statistics, at: 0, plan.sweep, counted: Array(histograms[..<bins]), shrinkValues)
         statistics += shrink.entries
