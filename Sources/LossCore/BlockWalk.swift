@@ -1,0 +1,281 @@
+import CSystem
+import KernelTable
+
+/// What the workers of a sweep compute in: an allocation for all of them, no part of it the size of a tensor.
+struct Workspace {
+    private let base: UnsafeMutableRawPointer
+    private let counts: UnsafeMutablePointer<UInt32>?
+    private let workers: Int
+    private let bins: Int
+    private let inputs: Int
+    private let slots: Int
+    private let slotBytes: Int
+    private let laneBytes: Int
+    private let pointerBytes: Int
+
+    init(_ sweep: Sweep, workers: Int) throws(LossError) {
+        // Everything in multiples of 64 bytes.
+        let elementBytes = sweep.isDouble ? 8 : 4
+        slotBytes = min(KERNEL_BLOCK, Sweep.padded(sweep.groupSize)) * elementBytes
+        inputs = sweep.inputs.count
+        slots = inputs + sweep.outputs.count + sweep.temporaries
+        laneBytes = max(1, sweep.sums) * KERNEL_SUM_LANES * 8
+        pointerBytes = ((inputs + sweep.outputs.count) * 8 + 63) & ~63
+        bins = sweep.histograms << sweep.digit
+        self.workers = workers
+
+        let bytes = workers * (slots * slotBytes + laneBytes + pointerBytes)
+        var base: UnsafeMutableRawPointer?
+        guard posix_memalign(&base, 64, bytes) == 0, let base else {
+            throw LossError(.outOfMemory, "no memory for \(bytes) bytes of scratch")
+        }
+        self.base = base
+        counts = bins == 0 ? nil : calloc(workers * bins, 4)?.assumingMemoryBound(to: UInt32.self)
+        guard bins == 0 || counts != nil else {
+            CSystem.free(base)
+            throw LossError(.outOfMemory, "no memory for \(workers * bins * 4) bytes of histograms")
+        }
+    }
+
+    func free() {
+        CSystem.free(base)
+        CSystem.free(counts)
+    }
+
+    func memory(of worker: Int) -> WorkerMemory {
+        let slots = base + worker * (self.slots * slotBytes + laneBytes + pointerBytes)
+        let lanes = slots + self.slots * slotBytes
+        let pointers = lanes + laneBytes
+        return WorkerMemory(
+            slots: slots, slotBytes: slotBytes, lanes: lanes.assumingMemoryBound(to: Double.self),
+            inputs: pointers.assumingMemoryBound(to: UnsafeRawPointer.self),
+            outputs: (pointers + inputs * 8).assumingMemoryBound(to: UnsafeMutableRawPointer.self),
+            histograms: counts.map { $0 + worker * bins })
+    }
+
+    /// Those of all workers added up.
+    func histograms() -> [UInt32] {
+        guard let counts else { return [] }
+        var total = Array(UnsafeBufferPointer(start: counts, count: bins))
+        for worker in 1..<max(workers, 2) where worker < workers {
+            for bin in 0..<bins { total[bin] += counts[worker * bins + bin] }
+        }
+        return total
+    }
+}
+
+/// One worker's part of it.
+struct WorkerMemory {
+    /// Blocks for operands that need a copy, for outputs, for what a body computes.
+    let slots: UnsafeMutableRawPointer
+    let slotBytes: Int
+    let lanes: UnsafeMutablePointer<Double>
+    /// Where the block's operands are: their own memory or a slot.
+    let inputs: UnsafeMutablePointer<UnsafeRawPointer>
+    let outputs: UnsafeMutablePointer<UnsafeMutableRawPointer>
+    let histograms: UnsafeMutablePointer<UInt32>?
+
+    func slot(_ i: Int) -> UnsafeMutableRawPointer { slots + i * slotBytes }
+}
+
+/// A worker's way through its chunks: brings every operand's next block, runs the body, writes the outputs.
+struct BlockWalk {
+    let sweep: Sweep
+    let kernels: Kernels
+    let skipMasked: Bool
+    private var readers: [Reader]
+    private var writers: [Writer?]
+    let memory: WorkerMemory
+
+    init(_ sweep: Sweep, _ memory: WorkerMemory) {
+        self.sweep = sweep
+        self.memory = memory
+        kernels = sweep.kernels
+        skipMasked = sweep.execution.nonFinite == .skipMasked
+        let conversions = sweep.conversions
+        let native: ElementType = sweep.isDouble ? .f64 : .f32
+        readers = sweep.inputs.map { Reader($0.tensor, conversions, native) }
+        writers = sweep.outputs.map { $0.map { Writer($0, conversions, native) } }
+    }
+
+    /// False if a value is refused.
+    mutating func chunk(group: Int, start: Int, count: Int, _ body: (Block) -> Void) -> Bool {
+        var valid = true
+        memory.lanes.update(repeating: 0, count: sweep.sums * KERNEL_SUM_LANES)
+        for i in readers.indices { readers[i].walk.seek(start) }
+        for i in writers.indices { writers[i]?.walk.seek(start) }
+        var done = 0
+        while done < count {
+            let size = min(KERNEL_BLOCK, count - done)
+            let padded = Sweep.padded(size)
+            for i in readers.indices {
+                memory.inputs[i] = readers[i].next(size, padded, memory.slot(i))
+            }
+            if skipMasked { hideMasked(padded) }
+            if sweep.checksValues { valid = sweep.accepts(memory.inputs, padded) && valid }
+            for i in writers.indices {
+                let slot = memory.slot(readers.count + i)
+                memory.outputs[i] = writers[i]?.begin(size, padded, slot) ?? slot
+            }
+            body(
+                Block(
+                    kernels: kernels, start: start + done, group: group, count: size, padded: padded,
+                    digit: sweep.digit, firstTemporary: readers.count + writers.count, memory: memory))
+            for i in writers.indices { writers[i]?.end(size) }
+            done += size
+        }
+        return valid
+    }
+
+    /// The chunk's sums: their lanes 16 → 8 → 4 → 2 → 1.
+    func fold(into results: UnsafeMutablePointer<Double>) {
+        for i in 0..<sweep.sums {
+            let lanes = memory.lanes + i * KERNEL_SUM_LANES
+            var half = KERNEL_SUM_LANES / 2
+            while half > 0 {
+                for lane in 0..<half { lanes[lane] += lanes[lane + half] }
+                half /= 2
+            }
+            results[i] = lanes[0]
+        }
+    }
+
+    private func hideMasked(_ padded: Int) {
+        for (i, operand) in sweep.inputs.enumerated() {
+            guard let mask = operand.mask else { continue }
+            let visible = memory.slot(i)
+            kernels.keep(memory.inputs[i], memory.inputs[mask], visible, padded)
+            memory.inputs[i] = UnsafeRawPointer(visible)
+        }
+    }
+}
+
+/// A position in a tensor's memory that moves on in logical order.
+private struct Walk {
+    private let data: UnsafeMutableRawPointer
+    private let bytes: Int
+    private let layout: Layout
+    private let last: Int
+    private var subscripts = Extents([0, 0, 0, 0, 0, 0])
+    private var offset = 0
+
+    init(_ tensor: Tensor) {
+        data = tensor.data
+        bytes = tensor.type.bytes
+        layout = Layout(tensor)
+        last = layout.shape.rank - 1
+    }
+
+    var address: UnsafeMutableRawPointer { data + offset * bytes }
+    /// Stride of the innermost dimension, and how many elements of it are ahead.
+    var stride: Int { layout.strides[last] }
+    var run: Int { layout.shape[last] - subscripts[last] }
+
+    mutating func seek(_ index: Int) {
+        var rest = index
+        offset = 0
+        var i = last
+        while i >= 0 {
+            // The outermost subscript may stand one past its end: nothing is read there.
+            subscripts[i] = i == 0 ? rest : rest % layout.shape[i]
+            rest /= layout.shape[i]
+            offset += subscripts[i] * layout.strides[i]
+            i -= 1
+        }
+    }
+
+    /// By at most `run`.
+    mutating func advance(_ count: Int) {
+        subscripts[last] += count
+        offset += count * layout.strides[last]
+        var i = last
+        while i > 0, subscripts[i] == layout.shape[i] {
+            offset += layout.strides[i - 1] - layout.shape[i] * layout.strides[i]
+            subscripts[i] = 0
+            subscripts[i - 1] += 1
+            i -= 1
+        }
+    }
+}
+
+/// Brings blocks of an operand: the memory itself where it is native and dense, else a widened copy.
+private struct Reader {
+    var walk: Walk
+    private let isNative: Bool
+    private let type: ElementType
+    private let nativeBytes: Int
+    private let widen: @convention(c) (UnsafeRawPointer, Int, UnsafeMutableRawPointer, Int) -> Void
+
+    init(_ tensor: Tensor, _ conversions: Conversions, _ native: ElementType) {
+        walk = Walk(tensor)
+        type = tensor.type
+        isNative = tensor.type == native && walk.stride == 1
+        nativeBytes = native.bytes
+        widen = conversions[tensor.type].widen
+    }
+
+    mutating func next(_ count: Int, _ padded: Int, _ scratch: UnsafeMutableRawPointer) -> UnsafeRawPointer {
+        if isNative, count == padded, walk.run >= count {
+            let address = UnsafeRawPointer(walk.address)
+            walk.advance(count)
+            return address
+        }
+        var done = 0
+        while done < count {
+            let size = min(count - done, walk.run)
+            widen(walk.address, walk.stride, scratch + done * nativeBytes, size)
+            walk.advance(size)
+            done += size
+        }
+        if padded > count { memset(scratch + count * nativeBytes, 0, (padded - count) * nativeBytes) }
+        return UnsafeRawPointer(scratch)
+    }
+}
+
+/// Takes blocks of an output: straight into memory where it is native and dense, else through a narrowed copy.
+private struct Writer {
+    var walk: Walk
+    private let isNative: Bool
+    private let nativeBytes: Int
+    private let narrow: @convention(c) (UnsafeRawPointer, UnsafeMutableRawPointer, Int, Int) -> Void
+    private var pending: UnsafeMutableRawPointer?
+
+    init(_ tensor: Tensor, _ conversions: Conversions, _ native: ElementType) {
+        walk = Walk(tensor)
+        isNative = tensor.type == native && walk.stride == 1
+        nativeBytes = native.bytes
+        // Outputs have floating types (validated), and those can be narrowed to.
+        narrow = conversions[tensor.type].narrow.unsafelyUnwrapped
+    }
+
+    mutating func begin(_ count: Int, _ padded: Int, _ scratch: UnsafeMutableRawPointer) -> UnsafeMutableRawPointer {
+        let direct = isNative && count == padded && walk.run >= count
+        pending = direct ? nil : scratch
+        return direct ? walk.address : scratch
+    }
+
+    mutating func end(_ count: Int) {
+        guard let scratch = pending else { return walk.advance(count) }
+        var done = 0
+        while done < count {
+            let size = min(count - done, walk.run)
+            narrow(scratch + done * nativeBytes, walk.address, walk.stride, size)
+            walk.advance(size)
+            done += size
+        }
+    }
+}
+
+extension Conversions {
+    subscript(type: ElementType) -> Conversion {
+        switch type {
+        case .f32: f32
+        case .f64: f64
+        case .f16: f16
+        case .bf16: bf16
+        case .u8: u8
+        case .i32: i32
+        case .i64: i64
+        }
+    }
+}

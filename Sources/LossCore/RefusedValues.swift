@@ -1,0 +1,52 @@
+import CSystem
+import KernelTable
+
+// Values that a call refuses are found while a sweep reads them; only then is the first of them looked for.
+
+extension Sweep {
+    private func isRefused(_ operand: Operand, _ values: UnsafeRawPointer, _ padded: Int) -> Bool {
+        if execution.nonFinite == .refuse, !kernels.is_finite(values, padded) { return true }
+        return operand.isProbability && !kernels.is_probability(values, padded)
+    }
+
+    /// Checks what the last block of a walk holds.
+    func accepts(_ pointers: UnsafeMutablePointer<UnsafeRawPointer>, _ padded: Int) -> Bool {
+        for (i, operand) in inputs.enumerated() where isRefused(operand, pointers[i], padded) { return false }
+        return true
+    }
+
+    /// The first value that made a sweep fail, in the order of the operands.
+    func firstRefusedValue() -> LossError {
+        let lanes = KERNEL_LANES
+        return withUnsafeTemporaryAllocation(byteCount: 2 * lanes * 8, alignment: 64) { memory in
+            let one = memory.baseAddress.unsafelyUnwrapped
+            let total = groups * groupSize
+            for operand in inputs where operand.isProbability || execution.nonFinite == .refuse {
+                let read = conversions[operand.tensor.type].widen
+                for index in 0..<total {
+                    memset(one, 0, 2 * lanes * 8)
+                    if let mask = operand.mask, execution.nonFinite == .skipMasked {
+                        let m = inputs[mask].tensor
+                        conversions[m.type].widen(m.data + m.offset(of: index) * m.type.bytes, 1, one, 1)
+                        if isDouble
+                            ? one.load(as: Double.self) == 0 : one.load(as: Float.self) == 0
+                        {
+                            continue
+                        }
+                    }
+                    let tensor = operand.tensor
+                    read(tensor.data + tensor.offset(of: index) * tensor.type.bytes, 1, one, 1)
+                    guard isRefused(operand, one, lanes) else { continue }
+                    let value = isDouble ? one.load(as: Double.self) : Double(one.load(as: Float.self))
+                    let place = "\(tensor.name): \(value) at index \(tensor.subscripts(of: index))"
+                    return value.isFinite
+                        ? LossError(.outOfRange, "\(place): expected a probability in [0, 1]")
+                        : operand.isProbability
+                            ? LossError(.outOfRange, "\(place): expected a probability in [0, 1], not NaN or infinity")
+                            : LossError(.nonFinite, "\(place): non-finite values are refused in this call")
+                }
+            }
+            return LossError(.outOfRange, "a value was refused, and changed while the call looked for it")
+        }
+    }
+}
