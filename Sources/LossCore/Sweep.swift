@@ -142,6 +142,10 @@ struct Sweep {
         let wanted = execution.threads > 0 ? min(execution.threads, Threads.maximum) : Threads.available
         let workers = max(1, min(wanted, chunks < 4 ? 1 : chunks))
 
+        // Sums of chunks: 128 MB of them are enough for 2^37 elements, and for any broadcast that ends.
+        guard chunks <= 1 << 24 / max(sums, 1) else {
+            throw LossError(.outOfMemory, "no memory for the sums of \(groups) times \(groupSize) elements")
+        }
         let workspace = try Workspace(self, workers: workers)
         defer { workspace.free() }
 

@@ -7,7 +7,8 @@ func histogram<V: Vector>(
     _: V.Type, _ v: In, _ count: Int, _ shift: Int, _ bits: Int, _ prefix: UInt64,
     _ counts: UnsafeMutablePointer<UInt32>
 ) {
-    let low = UInt64(truncatingIfNeeded: shift), high = UInt64(truncatingIfNeeded: bits)
+    let low = UInt64(truncatingIfNeeded: shift)
+    let high = UInt64(truncatingIfNeeded: bits)
     let mask = (1 &<< high) &- 1 as UInt64
     // The first round's bins are all that stands above the shift.
     let isFirst = shift &+ bits == V.bytes &* 8

@@ -55,7 +55,7 @@ public struct Balance: Sendable {
         guard main != .euclidean, main != .crossEntropy else {
             throw LossError(
                 .unsupported,
-                "main_loss_type: Euclidean and CrossEntropyLoss never worked upstream (they take no mask); "
+                "main_loss: Euclidean and CrossEntropyLoss never worked upstream (they take no mask); "
                     + "expected DiceLoss, BCELoss, MaskL1Loss or DiceOHEM")
         }
         try requireFinite("negative_ratio", ratio)
@@ -248,8 +248,9 @@ public struct Balance: Sendable {
         }
 
         var selected = 0.0
-        if needsSelection(s) {
-            guard s[s.startIndex + 7] == 1 else {
+        let isOneBatch = s[s.startIndex + 7] == 1
+        if needsSelection(s), isOneBatch || main == .bce || s[s.startIndex + 3] > 0 {
+            guard isOneBatch else {
                 throw LossError(
                     .statistics,
                     "statistics: those of several batches were added, but the hardest negatives are chosen among "
@@ -421,7 +422,7 @@ public struct BalanceMap {
         _ term: Balance, pred: Tensor, gt: Tensor, mask: Tensor?, _ execution: Execution
     ) throws(LossError) {
         guard term.main == .bce else {
-            throw LossError(.unsupported, "main_loss_type: only BCELoss has a map; the others are one number")
+            throw LossError(.unsupported, "main_loss: only BCELoss has a map; the others are one number")
         }
         try pred.requireFloating()
         try gt.requireShape(of: pred)
@@ -448,6 +449,7 @@ public struct BalanceMap {
 
     /// gradient = gradOutput·dℓ/dp, element by element.
     public func backward(gradOutput: Tensor, to gradient: Tensor) throws(LossError) {
+        try gradOutput.requireFloating()
         try gradOutput.requireShape(of: pred)
         try gradient.requireMap(like: pred, apartFrom: inputs([gradOutput]), mayReplace: pred)
         let sweep = Sweep(

@@ -31,6 +31,7 @@ public struct DBStep {
 
     /// The gradients of Σ gradOutput·B.
     public func backward(gradOutput: Tensor, gradProb: Tensor?, gradThresh: Tensor?) throws(LossError) {
+        try gradOutput.requireFloating()
         try gradOutput.requireShape(of: prob)
         for gradient in [gradProb, gradThresh] {
             try gradient?.requireMap(like: prob, apartFrom: [prob, thresh, gradOutput])

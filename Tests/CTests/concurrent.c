@@ -1,0 +1,275 @@
+/* Many callers at once, a changing number of threads, shutdown, forks and foreign runners: always the serial bits. */
+#ifndef _DEFAULT_SOURCE
+#define _DEFAULT_SOURCE /* usleep, alarm */
+#endif
+#include "cases.h"
+
+#include <dirent.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { CALLERS = 16, PROBLEMS = 3, ROUNDS = 3, FORKS = 50, SECONDS = 50 };
+
+/* ---- Problems with their serial results ---- */
+
+typedef struct job {
+  problem wanted, own;
+} job;
+
+/* Large ones are worth several threads. */
+static void make_job(job *j, int number) {
+  const test_case *c = &cases[number % case_count];
+  int type = number % 3 == 2 ? F64 : F32, is_large = number % 4 != 3;
+  segloss_execution serial = segloss_execution_default();
+  problem *both[2];
+  int i;
+  both[0] = &j->wanted, both[1] = &j->own;
+  for (i = 0; i < 2; ++i)
+    make_problem(both[i], c, type, U8, 2, is_large ? 397 : 13, is_large ? 337 : 17, 0, (uint32_t)number,
+                 place_by_malloc, NULL);
+  serial.threads = 1;
+  j->wanted.a.execution = &serial;
+  CHECK(c->entry->run(&j->wanted.a) == SEGLOSS_OK, "%s: %s", c->name, j->wanted.error.message);
+  j->wanted.a.execution = NULL;
+}
+
+static void free_job(job *j) {
+  free_problem(&j->wanted);
+  free_problem(&j->own);
+}
+
+/* 0 if the job gives its serial bits. */
+static int run_job(job *j, int in_two, int threads) {
+  segloss_execution execution = segloss_execution_default();
+  int32_t status;
+  execution.threads = threads;
+  j->own.a.execution = &execution;
+  fill_outputs(&j->own);
+  status = in_two ? run_in_two(&j->own) : j->own.c->entry->run(&j->own.a);
+  j->own.a.execution = NULL;
+  return status != SEGLOSS_OK || !same_results(&j->own, &j->wanted);
+}
+
+/* ---- A flag, and runners ---- */
+
+static pthread_mutex_t flag_mutex = PTHREAD_MUTEX_INITIALIZER;
+static int flag;
+
+static void set_flag(int value) {
+  pthread_mutex_lock(&flag_mutex);
+  flag = value;
+  pthread_mutex_unlock(&flag_mutex);
+}
+
+static int is_flag_set(void) {
+  int value;
+  pthread_mutex_lock(&flag_mutex);
+  value = flag;
+  pthread_mutex_unlock(&flag_mutex);
+  return value;
+}
+
+/* A plain loop, backwards. Counts its turns in the context, if there is one. */
+static void run_in_a_loop(void *context, int32_t count, segloss_task task, void *task_context) {
+  if (context) ++*(int *)context;
+  while (count-- > 0) task(task_context, count);
+}
+
+typedef struct piece {
+  segloss_task task;
+  void *context;
+  int32_t index;
+} piece;
+
+static void *run_piece(void *context) {
+  piece *p = context;
+  p->task(p->context, p->index);
+  return NULL;
+}
+
+/* A new thread for every task. */
+static void run_on_new_threads(void *context, int32_t count, segloss_task task, void *task_context) {
+  enum { MOST = 256 };
+  pthread_t threads[MOST];
+  piece pieces[MOST];
+  int32_t i;
+  if (count > MOST) abort();
+  ++*(int *)context;
+  for (i = 0; i < count; ++i) {
+    pieces[i].task = task, pieces[i].context = task_context, pieces[i].index = i;
+    if (pthread_create(&threads[i], NULL, run_piece, &pieces[i])) abort();
+  }
+  for (i = 0; i < count; ++i) pthread_join(threads[i], NULL);
+}
+
+/* ---- Callers at once, while threads, pool and runner change ---- */
+
+typedef struct caller {
+  pthread_t thread;
+  job jobs[PROBLEMS];
+  int wrong, calls, until_flag;
+} caller;
+
+static caller callers[CALLERS];
+
+static void *call(void *context) {
+  caller *c = context;
+  int round, i;
+  for (round = 0; c->until_flag ? !is_flag_set() : round < ROUNDS; ++round)
+    for (i = 0; i < PROBLEMS; ++i, ++c->calls) c->wrong += run_job(&c->jobs[i], round & 1, round % 3);
+  return NULL;
+}
+
+static void start_callers(int count, int until_flag) {
+  int i;
+  set_flag(0);
+  for (i = 0; i < count; ++i) {
+    callers[i].until_flag = until_flag;
+    callers[i].wrong = callers[i].calls = 0;
+    if (pthread_create(&callers[i].thread, NULL, call, &callers[i])) abort();
+  }
+}
+
+static void join_callers(int count, const char *what) {
+  int i;
+  for (i = 0; i < count; ++i) {
+    pthread_join(callers[i].thread, NULL);
+    CHECK(callers[i].calls > 0 && callers[i].wrong == 0, "%s: caller %d: %d of %d calls wrong", what, i,
+          callers[i].wrong, callers[i].calls);
+    checks += callers[i].calls - 1;
+  }
+}
+
+static void *change_everything(void *context) {
+  int turn;
+  for (turn = 0; !is_flag_set(); ++turn) {
+    segloss_set_num_threads(turn % 6);
+    if (turn % 3 == 1) segloss_shutdown();
+    if (turn % 7 == 0) segloss_set_runner(run_in_a_loop, NULL, 4);
+    if (turn % 7 == 2) segloss_set_runner(NULL, NULL, 0);
+    usleep(300);
+  }
+  *(int *)context = turn;
+  return NULL;
+}
+
+static void callers_at_once(void) {
+  pthread_t changer;
+  int i, turns = 0;
+  for (i = 0; i < CALLERS * PROBLEMS; ++i) make_job(&callers[i / PROBLEMS].jobs[i % PROBLEMS], i);
+  segloss_set_num_threads(4);
+  start_callers(CALLERS, 0);
+  join_callers(CALLERS, "callers alone");
+  start_callers(CALLERS, 0);
+  if (pthread_create(&changer, NULL, change_everything, &turns)) abort();
+  join_callers(CALLERS, "while threads, pool and runner change");
+  set_flag(1);
+  pthread_join(changer, NULL);
+  CHECK(turns > 10, "%d changes", turns);
+  segloss_set_runner(NULL, NULL, 0);
+  segloss_set_num_threads(0);
+}
+
+/* ---- fork ---- */
+
+/* What a child does: one job on several threads, another as the setting says. */
+static void be_the_child(job *first, job *second) {
+  alarm(5); /* a hang ends as a signal */
+  segloss_set_num_threads(4);
+  _exit(run_job(first, 0, 3) + 2 * run_job(second, 1, 0) + 4 * run_job(first, 0, 1));
+}
+
+static void check_child(pid_t child, const char *what, int number) {
+  int status = -1;
+  waitpid(child, &status, 0);
+  CHECK(child > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0, "%s: child %d ended with %s %d", what, number,
+        WIFSIGNALED(status) ? "signal" : "status", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+}
+
+static void forks_among_callers(void) {
+  enum { BUSY = 4 };
+  job jobs[2];
+  int i, already = (int)failures;
+  make_job(&jobs[0], 5);
+  make_job(&jobs[1], 20);
+  segloss_set_num_threads(4);
+  start_callers(BUSY, 1);
+  for (i = 0; i < FORKS && failures < already + 3; ++i) {
+    pid_t child = fork();
+    if (child == 0) be_the_child(&jobs[0], &jobs[1]);
+    check_child(child, "fork while others compute", i);
+  }
+  set_flag(1);
+  join_callers(BUSY, "callers around forks");
+  /* And alone: after calls, after shutdown. */
+  for (i = 0; i < 2; ++i) {
+    pid_t child;
+    if (i == 1) segloss_shutdown();
+    child = fork();
+    if (child == 0) be_the_child(&jobs[0], &jobs[1]);
+    check_child(child, i ? "fork after shutdown" : "fork after calls", i);
+    CHECK(run_job(&jobs[0], 0, 3) == 0, "the parent after a fork");
+  }
+  segloss_set_num_threads(0);
+  free_job(&jobs[0]);
+  free_job(&jobs[1]);
+}
+
+/* ---- Runners ---- */
+
+static void runners(void) {
+  static const struct {
+    const char *name;
+    segloss_run run;
+  } all[] = {{"a loop", run_in_a_loop}, {"new threads", run_on_new_threads}};
+  int r, i;
+  segloss_set_num_threads(8);
+  for (i = 0; i < case_count; ++i) {
+    job j;
+    make_job(&j, i);
+    for (r = 0; r < 2; ++r) {
+      int turns = 0;
+      segloss_set_runner(all[r].run, &turns, 3);
+      CHECK(run_job(&j, 0, 0) == 0, "%s by %s", j.own.c->name, all[r].name);
+      CHECK(run_job(&j, 1, 0) == 0, "%s by %s, in two", j.own.c->name, all[r].name);
+      CHECK(turns > 0 || i % 4 == 3, "%s: %s was not asked", j.own.c->name, all[r].name);
+      segloss_set_runner(NULL, NULL, 0);
+    }
+    free_job(&j);
+  }
+  segloss_set_num_threads(0);
+}
+
+/* ---- Nothing stays behind ---- */
+
+static void threads_end(void) {
+  int turn;
+  for (turn = 0; turn < 3; ++turn) {
+    int threads = 0;
+    job j;
+    DIR *tasks;
+    make_job(&j, 0);
+    CHECK(run_job(&j, 0, 4) == 0, "a call after shutdown");
+    free_job(&j);
+    segloss_shutdown();
+    tasks = opendir("/proc/self/task");
+    if (!tasks) return; /* not Linux */
+    while (readdir(tasks)) ++threads;
+    closedir(tasks);
+    CHECK(threads == 3, "%d threads after shutdown", threads - 2); /* with . and .. */
+  }
+}
+
+int main(void) {
+  int i;
+  alarm(SECONDS);
+  make_cases();
+  callers_at_once();
+  forks_among_callers();
+  for (i = 0; i < CALLERS * PROBLEMS; ++i) free_job(&callers[i / PROBLEMS].jobs[i % PROBLEMS]);
+  runners();
+  threads_end();
+  return report("concurrent");
+}

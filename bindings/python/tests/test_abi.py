@@ -1,0 +1,285 @@
+"""Python's declarations against include/losses.h: structs, enums, functions, defaults, versions, exported symbols.
+
+The header is read as text for what it declares; sizes, offsets, values and defaults come from a program that includes it.
+"""
+import ctypes
+import inspect
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import tomllib
+
+import pytest
+import segloss
+from segloss import _abi, _tensor
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+HEADER = ROOT / "include" / "losses.h"
+
+# ---------------------------------------------------------------- what the header declares
+
+TEXT = re.sub(r"/\*.*?\*/", " ", HEADER.read_text(), flags=re.S)
+DECLARATIONS = re.sub(r"^#.*$|^extern \"C\" \{$", "", TEXT, flags=re.M)
+INLINE = dict(re.findall(r"static inline (\w+) (\w+)\(", DECLARATIONS)[i][::-1] for i in range(DECLARATIONS.count("static inline")))
+DECLARATIONS = re.sub(r"static inline.*?\n\}", "", DECLARATIONS, flags=re.S)
+
+
+def plain(c_type):
+    return re.sub(r"\s*\*\s*", " *", " ".join(c_type.split())).strip()
+
+
+def parameters(text):
+    """[(type, name)]"""
+    if text.strip() == "void":
+        return []
+    return [(plain(t), n) for t, n in (re.fullmatch(r"(.*?)(\w+)", p.strip(), re.S).groups() for p in text.split(","))]
+
+
+STRUCTS = {name: [(plain(t), n, extent) for t, n, extent in re.findall(r"([\w ]+?[ *]+)(\w+)(?:\[(\w+)\])?;", body)]
+           for body, name in re.findall(r"typedef struct \w+ \{(.*?)\} (\w+);", DECLARATIONS, re.S)}
+ENUMERATORS = [name for body in re.findall(r"enum(?: \w+)? \{(.*?)\}", DECLARATIONS, re.S) for name in re.findall(r"(SEGLOSS_\w+)\s*=", body)]
+CALLBACKS = {name: (plain(result), parameters(arguments))
+             for result, name, arguments in re.findall(r"typedef (\w+) \(\*(\w+)\)\((.*?)\);", DECLARATIONS, re.S)}
+FUNCTIONS = {name: (plain(result), parameters(arguments))
+             for result, name, arguments in re.findall(r"^((?:const )?\w+[ *]+)(segloss_\w+)\((.*?)\);", DECLARATIONS, re.S | re.M)}
+
+
+def test_the_header_was_understood():
+    """A declaration that these expressions miss would not be compared with anything."""
+    assert len(FUNCTIONS) == len(set(re.findall(r"\b(segloss_\w+)\((?!\*)", DECLARATIONS)))
+    assert len(STRUCTS) == DECLARATIONS.count("typedef struct")
+    assert len(CALLBACKS) == DECLARATIONS.count("(*")
+    assert len(ENUMERATORS) == len(set(re.findall(r"\bSEGLOSS_\w+(?=\s*=)", DECLARATIONS)))
+    assert len(INLINE) == DECLARATIONS_INLINE
+    for name, fields in STRUCTS.items():
+        body = re.search(r"typedef struct " + name + r" \{(.*?)\}", DECLARATIONS, re.S)[1]
+        assert len(fields) == body.count(";"), name
+
+
+DECLARATIONS_INLINE = TEXT.count("static inline")
+
+# ---------------------------------------------------------------- what a compiler makes of it
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """Sizes, offsets, values and defaults as the C compiler has them."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("no C compiler: none of cc, gcc, clang is installed")
+    lines = []
+    for name, fields in STRUCTS.items():
+        lines.append(f'printf("[\\"size\\", \\"{name}\\", %d],\\n", (int)sizeof({name}));')
+        for _, field, _ in fields:
+            lines.append(f'printf("[\\"field\\", \\"{name}.{field}\\", [%d, %d]],\\n", (int)offsetof({name}, {field}), '
+                         f'(int)sizeof((({name} *)0)->{field}));')
+    for name in [*ENUMERATORS, "SEGLOSS_MAX_RANK", *(f"SEGLOSS_VERSION_{part}" for part in ("MAJOR", "MINOR", "PATCH"))]:
+        lines.append(f'printf("[\\"value\\", \\"{name}\\", %d],\\n", (int){name});')
+    for function, struct in INLINE.items():
+        if not function.endswith("_default"):
+            continue
+        calls = {f"{function}({v})": v for v in _abi.DB_VARIANT.values()} if struct == "segloss_db_options" else {f"{function}()": ""}
+        for call, variant in calls.items():
+            lines.append(f"{{ {struct} o = {call};")
+            for _, field, _ in STRUCTS[struct]:
+                lines.append(f'printf("[\\"default\\", \\"{struct}{variant}.{field}\\", %.17g],\\n", (double)o.{field});')
+            lines.append("}")
+    folder = tmp_path_factory.mktemp("abi")
+    (folder / "print.c").write_text("#include <losses.h>\n#include <stddef.h>\n#include <stdio.h>\n\nint main(void) {\n  "
+                                    + "\n  ".join(lines) + '\n  printf("null");\n  return 0;\n}\n')
+    subprocess.run([compiler, "-std=c99", f"-I{HEADER.parent}", str(folder / "print.c"), "-o", str(folder / "print")], check=True)
+    printed = subprocess.run([str(folder / "print")], check=True, text=True, capture_output=True).stdout
+    found = {}
+    for kind, name, value in json.loads(f"[{printed}]")[:-1]:
+        found.setdefault(kind, {})[name] = value
+    return found
+
+
+# ---------------------------------------------------------------- structs
+
+def same_name(c_name):
+    return c_name.removeprefix("segloss_").replace("_", "").lower()
+
+
+MIRRORS = {same_name("segloss_" + name): cls for name, cls in vars(_abi).items()
+           if isinstance(cls, type) and issubclass(cls, ctypes.Structure) and hasattr(cls, "_fields_")}
+SCALARS = {"uint8_t": ctypes.c_uint8, "uint16_t": ctypes.c_uint16, "uint32_t": ctypes.c_uint32, "int32_t": ctypes.c_int32,
+           "int64_t": ctypes.c_int64, "double": ctypes.c_double, "char": ctypes.c_char, "void *": ctypes.c_void_p}
+
+
+def test_every_struct_has_its_mirror():
+    assert {same_name(name) for name in STRUCTS} == set(MIRRORS)
+
+
+@pytest.mark.parametrize("name", STRUCTS)
+def test_struct(name, compiled):
+    mirror = MIRRORS[same_name(name)]
+    assert [field for field, *_ in mirror._fields_] == [field for _, field, _ in STRUCTS[name]]
+    assert ctypes.sizeof(mirror) == compiled["size"][name]
+    for (field, type_), (c_type, _, extent) in zip(mirror._fields_, STRUCTS[name]):
+        descriptor = getattr(mirror, field)
+        assert [descriptor.offset, descriptor.size] == compiled["field"][f"{name}.{field}"], field
+        assert (type_._type_ if extent else type_) is SCALARS[c_type], f"{field}: {type_} for {c_type}"
+
+
+# ---------------------------------------------------------------- enums
+
+NUMBERS = {
+    "SEGLOSS_ELEMENT_TYPE": _abi.STATUS_ELEMENT_TYPE,
+    "SEGLOSS_OUT_OF_MEMORY": _abi.STATUS_OUT_OF_MEMORY,
+    "SEGLOSS_INSTRUCTION_SET": _abi.STATUS_INSTRUCTION_SET,
+    "SEGLOSS_DEVICE_CPU": _abi.DEVICE_CPU,
+    "SEGLOSS_MAX_RANK": _abi.MAX_RANK,
+    "SEGLOSS_BCE_PADDLE": _abi.BCE_PADDLE,
+    "SEGLOSS_BCE_TORCH": _abi.BCE_TORCH,
+    "SEGLOSS_BCE_LOGITS": _abi.BCE_LOGITS,
+    **{f"SEGLOSS_{name.upper()}": number for name, number in _abi.NON_FINITE.items()},
+    **{f"SEGLOSS_DB_{name.upper()}": number for name, number in _abi.DB_VARIANT.items()},
+    "SEGLOSS_MAIN_DICE": _abi.MAIN_LOSS["DiceLoss"],
+    "SEGLOSS_MAIN_BCE": _abi.MAIN_LOSS["BCELoss"],
+    "SEGLOSS_MAIN_MASK_L1": _abi.MAIN_LOSS["MaskL1Loss"],
+    "SEGLOSS_MAIN_DICE_OHEM": _abi.MAIN_LOSS["DiceOHEM"],
+}
+
+
+def test_enum_values(compiled):
+    for name, number in NUMBERS.items():
+        assert compiled["value"][name] == number, name
+
+
+def test_no_number_is_left_out():
+    constants = [value for name, value in vars(_abi).items() if name.isupper() and isinstance(value, (int, dict))]
+    ours = [n for value in constants for n in (value.values() if isinstance(value, dict) else [value])]
+    assert sorted(ours) == sorted(NUMBERS.values())
+
+
+def test_element_types(compiled):
+    prefix = {"float": "FLOAT", "bfloat": "BFLOAT", "int": "INT", "uint": "UINT", "bool": "BOOL"}
+    for name, (code, bits) in _tensor._CODES.items():
+        kind, digits = re.fullmatch(r"([a-z]+)(\d*)", name).groups()
+        assert code == compiled["value"][f"SEGLOSS_TYPE_{prefix[kind]}"], name
+        assert bits == int(digits or 8), name
+
+
+# ---------------------------------------------------------------- functions
+
+def mirrored(c_type):
+    """The ctypes type that stands for a parameter's or a result's."""
+    if c_type == "void":
+        return None
+    if c_type == "const char *":
+        return ctypes.c_char_p
+    if c_type in SCALARS:
+        return SCALARS[c_type]
+    if c_type in CALLBACKS:
+        return {"segloss_task": _abi.Task, "segloss_run": _abi.Run}[c_type]
+    base = c_type.removeprefix("const ").removesuffix(" *")
+    assert c_type.endswith(" *"), c_type
+    return ctypes.POINTER(MIRRORS[same_name(base)] if base in STRUCTS else SCALARS[base])
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_function(name):
+    result, arguments = FUNCTIONS[name]
+    declared = vars(_abi.lib).get(name)
+    assert declared is not None, f"{name} is not declared"
+    assert declared.restype is mirrored(result)
+    assert list(declared.argtypes) == [mirrored(type_) for type_, _ in arguments]
+
+
+def test_nothing_else_is_declared():
+    assert {name for name in vars(_abi.lib) if name.startswith("segloss_")} == set(FUNCTIONS)
+
+
+@pytest.mark.parametrize("name", CALLBACKS)
+def test_callback(name):
+    result, arguments = CALLBACKS[name]
+    ours = {"segloss_task": _abi.Task, "segloss_run": _abi.Run}[name]
+    assert ours._restype_ is mirrored(result)
+    assert list(ours._argtypes_) == [mirrored(type_) for type_, _ in arguments]
+
+
+@pytest.mark.parametrize("loss", _abi.LOSSES, ids=lambda loss: loss.name)
+def test_argument_names(loss):
+    """Sentences name the header's parameters, and so Python's."""
+    names = [name for _, name in FUNCTIONS[f"segloss_{loss.name}"][1]]
+    gradients = [f"grad_{name}" for name in loss.predictions]
+    assert names == [*loss.inputs, "options", "grad_output", "parts", *gradients, "execution", "error"]
+
+
+# ---------------------------------------------------------------- defaults
+
+MADE = {
+    "segloss_mask_dice_options": lambda: segloss.MaskDiceLoss(),
+    "segloss_mask_l1_options": lambda: segloss.MaskL1Loss(),
+    "segloss_balance_options": lambda: segloss.BalanceLoss(),
+    **{f"segloss_db_options{number}": lambda variant=variant: segloss.DBLoss(variant=variant)
+       for variant, number in _abi.DB_VARIANT.items()},
+    "segloss_l1_balance_ce_options": lambda: segloss.L1BalanceCELoss(),
+}
+
+
+def header_defaults(compiled, struct):
+    return {name.split(".")[1]: value for name, value in compiled["default"].items() if name.split(".")[0] == struct}
+
+
+def fields(struct):
+    return {name: float(getattr(struct, name)) for name, *_ in struct._fields_}
+
+
+def test_every_default_is_compared(compiled):
+    compared = {*MADE, "segloss_execution", "segloss_db_step_options"}
+    assert {name.split(".")[0] for name in compiled["default"]} == compared
+
+
+@pytest.mark.parametrize("struct", MADE)
+def test_options_of_a_loss_made_without_any(struct, compiled):
+    loss = MADE[struct]()
+    assert fields(loss._options) == header_defaults(compiled, struct)
+    assert fields(loss._execution) == header_defaults(compiled, "segloss_execution")
+
+
+# Where Python's name is the original's and the header's its own.
+RENAMED = {"main_loss_type": "main_loss", "ohem_ratio": "negative_ratio"}
+# Python's alone; and alpha and beta of DBLoss, which depend on the variant (compared above).
+OURS = {"return_parts", "return_origin", "variant", "non_finite", "self"}
+
+
+@pytest.mark.parametrize("cls, struct", [
+    (segloss.MaskDiceLoss, "segloss_mask_dice_options"), (segloss.MaskL1Loss, "segloss_mask_l1_options"),
+    (segloss.BalanceLoss, "segloss_balance_options"), (segloss.DBLoss, "segloss_db_options0"),
+    (segloss.L1BalanceCELoss, "segloss_l1_balance_ce_options"), (segloss.db_step, "segloss_db_step_options"),
+    (segloss.db_step_grad, "segloss_db_step_options"),
+], ids=lambda x: getattr(x, "__name__", ""))
+def test_defaults_in_signatures(cls, struct, compiled):
+    expected = header_defaults(compiled, struct)
+    compared = 0
+    for name, parameter in inspect.signature(cls).parameters.items():
+        if name in OURS or parameter.default is inspect.Parameter.empty or parameter.default is None:
+            continue
+        value = _abi.MAIN_LOSS[parameter.default] if name == "main_loss_type" else parameter.default
+        assert float(value) == expected[RENAMED.get(name, name)], name
+        compared += 1
+    assert compared > 0
+    if cls is segloss.DBLoss:
+        assert {n for n, p in inspect.signature(cls).parameters.items() if p.default is None} <= {"alpha", "beta"}
+
+
+# ---------------------------------------------------------------- the library file
+
+def test_exported_symbols():
+    """The functions of the header, and nothing else."""
+    nm = shutil.which("nm") or shutil.which("llvm-nm")
+    if nm is None:
+        pytest.skip("no nm")
+    lines = subprocess.run([nm, "-D", "-g", "--defined-only", _abi.lib._name], check=True, text=True, capture_output=True).stdout
+    exported = {line.split()[-1].split("@")[0] for line in lines.splitlines()}
+    assert exported == set(FUNCTIONS)
+
+
+def test_versions(compiled):
+    header = ".".join(str(compiled["value"][f"SEGLOSS_VERSION_{part}"]) for part in ("MAJOR", "MINOR", "PATCH"))
+    project = tomllib.loads((pathlib.Path(__file__).resolve().parents[1] / "pyproject.toml").read_text())["project"]
+    assert header == segloss.__version__ == project["version"]

@@ -1,0 +1,59 @@
+"""The library as C and C++ see it: the programs of Tests/CTests, compiled strictly against the header, linked and run."""
+import os
+import pathlib
+import shutil
+import subprocess
+
+import pytest
+import segloss._abi
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+SOURCES = ROOT / "Tests" / "CTests"
+LIBRARY = pathlib.Path(os.environ.get("SEGLOSS_LIBRARY") or segloss._abi.lib._name).resolve()
+
+STRICT = ["-Wall", "-Wextra", "-pedantic", "-Werror"]
+SECONDS = 120  # each program takes a few, and ends what hangs by itself
+
+
+def compiler(variable, *names):
+    """The compiler that the environment names, else the first there is."""
+    found = next((path for name in (os.environ.get(variable), *names) if name and (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip(f"no compiler: none of {', '.join(names)} is installed, and {variable} is not set")
+    return found
+
+
+def run(command):
+    result = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=SECONDS)
+    if result.returncode != 0:
+        pytest.fail(f"{' '.join(map(str, command))} ended with {result.returncode}:\n{result.stdout}", pytrace=False)
+    return result.stdout
+
+
+@pytest.fixture
+def program(tmp_path):
+    """Compiles a source file against the header and the library; returns the program."""
+    for name in ("libsegloss.so", "libsegloss.so.0"):  # to link with, and what the linked program looks for
+        (tmp_path / name).symlink_to(LIBRARY)
+
+    def build(source, compiler, standard):
+        target = tmp_path / pathlib.Path(source).stem
+        run([compiler, f"-std={standard}", *STRICT, "-O2", f"-I{ROOT / 'include'}", SOURCES / source, "-o", target,
+             f"-L{tmp_path}", "-lsegloss", f"-Wl,-rpath,{tmp_path}", "-lm", "-lpthread"])
+        return target
+
+    return build
+
+
+def report(output, capsys):
+    with capsys.disabled():
+        print("", *output.rstrip().splitlines(), sep="\n  ", end=" ")
+
+
+@pytest.mark.parametrize("name", ["both_forms", "guard", "hostile", "concurrent"])
+def test_c99(name, program, capsys):
+    report(run([program(f"{name}.c", compiler("CC", "cc", "gcc", "clang"), "c99")]), capsys)
+
+
+def test_cxx11(program, capsys):
+    report(run([program("cxx11.cpp", compiler("CXX", "c++", "g++", "clang++"), "c++11")]), capsys)
