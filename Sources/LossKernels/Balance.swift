@@ -54,11 +54,6 @@ func addScaled<V: Vector>(_: V.Type, _ a: In, _ c: Double, _ out: Out, _ n: Int)
 }
 
 @inline(__always)
-func addProduct<V: Vector>(_: V.Type, _ a: In, _ b: In, _ c: In, _ out: Out, _ n: Int) {
-    map(out, n) { i in V.load(a, i) + V.load(b, i) * V.load(c, i) }
-}
-
-@inline(__always)
 func keep<V: Vector>(_: V.Type, _ a: In, _ m: In, _ out: Out, _ n: Int) {
     map(out, n) { i in V.load(a, i).keep(V.not(V.equal(V.load(m, i), V(0)))) }
 }

@@ -257,7 +257,7 @@ static inline void fill_outputs(problem *p) {
   int i;
   int64_t k;
   for (i = 0; i < MAX_OUTPUTS; ++i)
-    for (k = 0; p->a.outputs[i] && k < count_of(&p->outputs[i]); ++k)
+    for (k = 0; p->outputs[i].data && k < count_of(&p->outputs[i]); ++k)
       memset(element(&p->outputs[i], k), UNTOUCHED, p->outputs[i].type_bits / 8);
   memset(&p->parts, UNTOUCHED, sizeof p->parts);
   p->parts.struct_size = (uint32_t)p->c->entry->parts_size;

@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { CALLERS = 16, PROBLEMS = 3, ROUNDS = 3, FORKS = 50, SECONDS = 50 };
+enum { CALLERS = 16, PROBLEMS = 3, ROUNDS = 3, FORKS = 50, SECONDS = 100 };
 
 /* ---- Problems with their serial results ---- */
 

@@ -166,7 +166,7 @@ static void mismatches(void) {
       int is_output = k >= MAX_INPUTS, slot = is_output ? k - MAX_INPUTS : k;
       const segloss_tensor **place = is_output ? &p.a.outputs[slot] : &p.a.inputs[slot], *good = *place;
       const char *name = is_output ? p.c->entry->outputs[slot] : p.c->entry->inputs[slot];
-      char role = is_output ? 'p' : p.c->entry->roles[slot];
+      char role = is_output ? 'p' : good ? p.c->entry->roles[slot] : 0;
       segloss_tensor bad;
       if (!good) continue;
       *place = &bad;

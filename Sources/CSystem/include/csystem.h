@@ -37,8 +37,6 @@ static inline int64_t csystem_add(int64_t *value, int64_t delta) { /* the value 
 }
 static inline int64_t csystem_load(const int64_t *value) { return __atomic_load_n(value, __ATOMIC_ACQUIRE); }
 static inline void csystem_store(int64_t *value, int64_t x) { __atomic_store_n(value, x, __ATOMIC_RELEASE); }
-static inline void *csystem_load_pointer(void *const *value) { return __atomic_load_n(value, __ATOMIC_ACQUIRE); }
-static inline void csystem_store_pointer(void **value, void *x) { __atomic_store_n(value, x, __ATOMIC_RELEASE); }
 
 static inline void csystem_pause(void) {
 #if defined(__x86_64__)

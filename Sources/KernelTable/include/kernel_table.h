@@ -39,11 +39,10 @@ typedef struct {
   void (*sum)(const void *a, long n, double *sums);
   void (*sum2)(const void *a, const void *b, long n, double *sums);
   void (*dot)(const void *a, const void *b, long n, double *sums);
-  /* out = a*b + 0 (the 0 turns -0 into +0); out = c*a; out += c*a; out = a + b*c; out = m != 0 ? a : 0 */
+  /* out = a*b + 0 (the 0 turns -0 into +0); out = c*a; out += c*a; out = m != 0 ? a : 0 */
   void (*product)(const void *a, const void *b, void *out, long n);
   void (*scale)(const void *a, double c, void *out, long n);
   void (*add_scaled)(const void *a, double c, void *out, long n);
-  void (*add_product)(const void *a, const void *b, const void *c, void *out, long n);
   void (*keep)(const void *a, const void *m, void *out, long n);
 
   /* Binary cross-entropy of each element from probabilities (with log(1-p), or with log1p(-p)) or from logits,
