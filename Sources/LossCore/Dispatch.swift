@@ -39,7 +39,8 @@ public enum InstructionSet: Int32, CaseIterable, Sendable {
 /// Which kernels this process runs, decided once: the best level of the processor, or what `SEGLOSS_ISA` forces.
 public struct Dispatch: @unchecked Sendable {
     public let instructionSet: InstructionSet
-    let kernels: KernelTable
+    /// Behind a pointer, so that the table's size is nobody's business outside this module.
+    let kernels: UnsafePointer<KernelTable>
     /// A wrong `SEGLOSS_ISA`: every call is refused with it.
     public let failure: LossError?
 
@@ -47,7 +48,7 @@ public struct Dispatch: @unchecked Sendable {
 
     init(_ forced: InstructionSet) {
         instructionSet = forced
-        kernels = forced.makeKernels()
+        kernels = Self.table(forced)
         failure = nil
     }
 
@@ -71,8 +72,14 @@ public struct Dispatch: @unchecked Sendable {
             }
         }
         instructionSet = chosen
-        kernels = chosen.makeKernels()
+        kernels = Self.table(chosen)
         self.failure = failure
+    }
+
+    private static func table(_ level: InstructionSet) -> UnsafePointer<KernelTable> {
+        let table = UnsafeMutablePointer<KernelTable>.allocate(capacity: 1)
+        table.initialize(to: level.makeKernels())
+        return UnsafePointer(table)
     }
 }
 

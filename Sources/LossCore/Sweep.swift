@@ -102,9 +102,11 @@ struct Sweep {
     /// Whether inputs are checked: once a call is enough.
     var checksValues = false
 
-    var kernels: Kernels { isDouble ? execution.dispatch.kernels.f64 : execution.dispatch.kernels.f32 }
+    var kernels: Kernels {
+        isDouble ? execution.dispatch.kernels.pointee.f64 : execution.dispatch.kernels.pointee.f32
+    }
     var conversions: Conversions {
-        isDouble ? execution.dispatch.kernels.to_f64 : execution.dispatch.kernels.to_f32
+        isDouble ? execution.dispatch.kernels.pointee.to_f64 : execution.dispatch.kernels.pointee.to_f32
     }
     let isDouble: Bool
 
