@@ -127,7 +127,7 @@ enum {
    versions append fields, and a shorter struct of an older caller keeps meaning what it meant. */
 typedef struct segloss_execution {
   uint32_t struct_size;
-  int32_t threads;    /* 0: what segloss_num_threads() says */
+  int32_t threads;    /* 0: what segloss_num_threads() says, and no more than a runner's team has */
   int32_t non_finite; /* SEGLOSS_PROPAGATE ... */
   int32_t reserved;   /* 0 */
 } segloss_execution;
@@ -247,7 +247,7 @@ int32_t segloss_mask_l1_finish(const segloss_tensor *pred, const segloss_tensor 
    l is the main loss: a map for BCE, and then this is hard-negative mining; one number for DICE and MASK_L1, and then
    L is l*(P+K)/(P+K+eps) for binary labels: published, no mining. DICE_OHEM is Dice under a mask of hard pixels of each
    image (positives, and negatives that score at least as high as the K-th), and L is that Dice. The K largest are of the
-   whole batch, ties to the lowest index. No positives: L = 0 with zero gradient.
+   whole batch, ties to the lowest index. No positives: L = 0 with zero gradient (DICE_OHEM: 1, as mask_dice).
    BCE wants probabilities in [0, 1] (and targets too in the torch form). grad_pred may be pred's own memory.
    Statistics: SEGLOSS_BALANCE_STATISTICS entries. They add over batches for DICE and MASK_L1 with labels and masks of 0
    and 1, and for DICE_OHEM; else finish refuses added ones, since the selection is one over the whole batch.

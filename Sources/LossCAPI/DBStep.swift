@@ -6,6 +6,7 @@ private func step(
     _ pointer: UnsafePointer<segloss_db_step_options>?, _ run: UnsafePointer<segloss_execution>?
 ) throws(LossError) -> DBStep {
     let o = try options("options", pointer, segloss_db_step_options_default())
+    try requireUnused(o.reserved)
     return try DBStep(prob: tensor("prob", prob), thresh: tensor("thresh", thresh), k: o.k, execution(run))
 }
 

@@ -3,6 +3,7 @@ import LossCore
 
 private func term(_ pointer: UnsafePointer<segloss_l1_balance_ce_options>?) throws(LossError) -> DB {
     let o = try options("options", pointer, segloss_l1_balance_ce_options_default())
+    try requireUnused(o.reserved)
     try requireFinite("l1_scale", o.l1_scale)
     try requireFinite("bce_scale", o.bce_scale)
     let balance = segloss_balance_options_default()

@@ -7,6 +7,7 @@ private func loss(
     _ pointer: UnsafePointer<segloss_mask_dice_options>?, _ run: UnsafePointer<segloss_execution>?
 ) throws(LossError) -> MaskDiceLoss {
     let o = try options("options", pointer, segloss_mask_dice_options_default())
+    try requireUnused(o.reserved)
     return try MaskDiceLoss(
         MaskDice(eps: o.eps), pred: tensor("pred", pred), gt: tensor("gt", gt), mask: tensor("mask", mask),
         weights: optionalTensor("weights", weights), execution(run))

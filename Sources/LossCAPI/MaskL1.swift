@@ -7,6 +7,7 @@ private func loss(
     _ run: UnsafePointer<segloss_execution>?
 ) throws(LossError) -> MaskL1Loss {
     let o = try options("options", pointer, segloss_mask_l1_options_default())
+    try requireUnused(o.reserved)
     return try MaskL1Loss(
         MaskL1(eps: o.eps), pred: tensor("pred", pred), gt: tensor("gt", gt), mask: tensor("mask", mask),
         execution(run))

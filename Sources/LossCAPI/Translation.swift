@@ -47,6 +47,7 @@ func tensor(_ name: StaticString, _ pointer: UnsafePointer<segloss_tensor>?) thr
     guard t.flags & ~UInt32(SEGLOSS_DENSE) == 0 else {
         throw LossError(.layout, "\(name): flags \(t.flags) are unknown; expected 0 or SEGLOSS_DENSE")
     }
+    guard t.reserved == 0 else { throw LossError(.layout, "\(name): reserved is \(t.reserved); expected 0") }
     guard (0...SEGLOSS_MAX_RANK).contains(t.rank) else {
         throw LossError(.rank, "\(name): expected rank 0 to \(SEGLOSS_MAX_RANK), got \(t.rank)")
     }
@@ -134,11 +135,17 @@ func write<T: BitwiseCopyable>(_ value: T, to parts: UnsafeMutablePointer<T>?) {
 
 func execution(_ pointer: UnsafePointer<segloss_execution>?) throws(LossError) -> Execution {
     let e = try options("execution", pointer, segloss_execution_default())
+    try requireUnused(e.reserved)
     guard e.threads >= 0 else { throw LossError(.option, "threads: expected at least 0, got \(e.threads)") }
     guard let policy = NonFinitePolicy(rawValue: e.non_finite) else {
         throw LossError(.option, "non_finite: expected 0 to 2, got \(e.non_finite)")
     }
     return Execution(threads: Int(e.threads), nonFinite: policy)
+}
+
+/// What later versions may give a meaning to.
+func requireUnused(_ reserved: some BinaryInteger) throws(LossError) {
+    guard reserved == 0 else { throw LossError(.option, "reserved: expected 0, got \(reserved)") }
 }
 
 func flag(_ name: StaticString, _ value: Int32) throws(LossError) -> Bool {
