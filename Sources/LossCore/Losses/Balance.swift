@@ -97,12 +97,11 @@ public struct Balance: Sendable {
     /// Positive and negative weights, cross-entropy, their product.
     static let temporaries = 4
 
-    private var isOHEM: Bool { main == .diceOHEM }
     var isProbability: Bool { main == .bce && crossEntropy != .logits }
     var needsProbabilityTargets: Bool { main == .bce && crossEntropy == .log1p }
     var histograms: Int { main == .bce && isBalanced ? 1 : 0 }
     /// `diceOHEM` starts its sums anew at every image.
-    var isPerImage: Bool { isOHEM }
+    var isPerImage: Bool { main == .diceOHEM }
 
     /// What a block's elements are, `scratch` being the first of four temporaries.
     struct Values {
@@ -305,7 +304,7 @@ public struct Balance: Sendable {
     /// The K-th highest score among each image's negatives, K = trunc min(ratio·positives, negatives);
     /// nil where positives or K are none: that image keeps its mask.
     func thresholds(_ sweep: Sweep, images: Int, _ values: (Block) -> Values) throws(LossError) -> [Double?] {
-        guard isOHEM, sweep.groupSize > 0 else { return [] }
+        guard isPerImage, sweep.groupSize > 0 else { return [] }
         var sweep = sweep
         sweep.groups = images
         sweep.sums = 2
@@ -337,7 +336,7 @@ public struct Balance: Sendable {
     }
 
     private func ohemMask(_ b: Block, _ v: Values) -> UnsafeRawPointer {
-        guard isOHEM, let threshold = v.thresholds[b.group] else { return v.m }
+        guard isPerImage, let threshold = v.thresholds[b.group] else { return v.m }
         let mask = b.temporary(v.scratch)
         b.kernels.ohem_mask(v.p, v.g, v.m, threshold, mask, b.padded)
         return UnsafeRawPointer(mask)
