@@ -36,9 +36,11 @@ let package = Package(
             name: "LossCAPI",
             dependencies: ["CLosses", "LossCore"],
             exclude: ["exports.map"],
+            // One self-contained library that exports segloss_* alone. lld comes with Swift; the other linkers leave local
+            // names in the dynamic table.
             linkerSettings: [
                 .unsafeFlags([
-                    "-static-stdlib",
+                    "-static-stdlib", "-use-ld=lld",
                     "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/LossCAPI/exports.map",
                     "-Xlinker", "-soname=libsegloss.so.0",
                     "-Xlinker", "-z", "-Xlinker", "nodelete",
