@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -41,6 +42,7 @@ FULL = dict(cases=tuple(CASES), single=True, rounds=10, budget=3.0)
 
 def main() -> int:
     args = parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that what measures ends too
     run = Run(args)
     with contextlib.ExitStack() as stack:
         show = stack.enter_context(progress())
