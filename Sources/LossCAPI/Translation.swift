@@ -158,7 +158,7 @@ func writeStatistics(
     _ loss: some Loss, to statistics: UnsafeMutablePointer<Double>?, _ length: Int64
 ) throws(LossError) {
     guard let statistics else { throw LossError(.nullPointer, "statistics: expected an array, got NULL") }
-    try checkLength(loss, length)
+    try loss.requireStatistics(count: Int(length))
     let values = try loss.statistics()
     for (i, value) in values.enumerated() { statistics[i] = value }
 }
@@ -168,14 +168,8 @@ func finish<L: Loss>(
     _ loss: L, _ statistics: UnsafePointer<Double>?, _ length: Int64, _ gradOutput: Double, _ gradients: [Tensor?]
 ) throws(LossError) -> L.Parts {
     guard let statistics else { throw LossError(.nullPointer, "statistics: expected an array, got NULL") }
-    try checkLength(loss, length)
+    try loss.requireStatistics(count: Int(length))
     return try loss.finish(
         Array(UnsafeBufferPointer(start: statistics, count: Int(length))), gradOutput: gradOutput,
         gradients: gradients)
-}
-
-private func checkLength(_ loss: some Loss, _ length: Int64) throws(LossError) {
-    guard length == Int64(loss.statisticsCount) else {
-        throw LossError(.statistics, "statistics: expected \(loss.statisticsCount) entries, got \(length)")
-    }
 }

@@ -49,10 +49,7 @@ extension Loss {
     public func finish(
         _ statistics: [Double], gradOutput: Double, gradients: [Tensor?]
     ) throws(LossError) -> Parts {
-        guard statistics.count == statisticsCount else {
-            throw LossError(
-                .statistics, "statistics: expected \(statisticsCount) entries, got \(statistics.count)")
-        }
+        try requireStatistics(count: statistics.count)
         return try finishChecked(statistics, gradOutput, try checked(gradients))
     }
 
@@ -60,6 +57,23 @@ extension Loss {
     public func callAsFunction(gradOutput: Double, gradients: [Tensor?]) throws(LossError) -> Parts {
         let gradients = try checked(gradients)
         return try finishChecked(try statistics(), gradOutput, gradients)
+    }
+
+    public func requireStatistics(count: Int) throws(LossError) {
+        guard count == statisticsCount else {
+            throw LossError(.statistics, "statistics: expected \(statisticsCount) entries, got \(count)")
+        }
+    }
+
+    /// What every loss asks: predictions of one floating type, and everything in one shape.
+    func requireArguments() throws(LossError) {
+        let first = predictions[0]
+        try first.requireFloating()
+        for tensor in constants { try tensor.requireShape(of: first) }
+        for tensor in predictions {
+            try tensor.requireShape(of: first)
+            try tensor.requireType(of: first)
+        }
     }
 
     private func finishChecked(

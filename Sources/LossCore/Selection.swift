@@ -3,8 +3,8 @@ import KernelTable
 /// The K largest of a set of values, found without sorting and without storing them.
 ///
 /// Values map to order keys of 32 or 64 bits. Each round counts the next digit (8 or 16 bits) of the keys that agree
-/// with what is known of the K-th one, and so finds that digit of it. The last round also adds up what lies above its bins, and
-/// the bins themselves hold whole values: count × value. Ties at the K-th value go to the lowest index.
+/// with what is known of the K-th one, and so finds that digit of it. The last round also adds up what lies above its
+/// bins, and the bins themselves hold whole values: count × value. Ties at the K-th value go to the lowest index.
 struct Selection {
     /// Σ of the selected values.
     var sum: Double

@@ -137,7 +137,6 @@ struct Sweep {
     /// Runs the body on every block, or on those of `within` (whole chunks of one group).
     @discardableResult
     func run(within: Range<Int>? = nil, _ body: (Block) -> Void) throws(LossError) -> Result {
-        let chunksPerGroup = (groupSize + Self.chunk - 1) / Self.chunk
         let firstChunk = within.map { $0.lowerBound } ?? 0
         let chunks = within.map { $0.count } ?? groups * chunksPerGroup
         // Waking a thread costs as much as two chunks or so.
@@ -188,6 +187,11 @@ struct Sweep {
         }
         return result
     }
+
+    private var chunksPerGroup: Int { (groupSize + Self.chunk - 1) / Self.chunk }
+
+    /// The chunks of one group, for `within`.
+    func chunks(of group: Int) -> Range<Int> { group * chunksPerGroup..<(group + 1) * chunksPerGroup }
 
     /// The next multiple of what kernels take at a time.
     static func padded(_ count: Int) -> Int { (count + KERNEL_LANES - 1) & ~(KERNEL_LANES - 1) }

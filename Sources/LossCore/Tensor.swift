@@ -65,8 +65,6 @@ public enum ElementType: Sendable {
 
 /// A view of somebody else's memory, validated: indexing it inside its shape stays inside 63 bits of offset.
 public struct Tensor: Sendable {
-    public static let maximumRank = 6
-
     /// The argument that it came as, for sentences.
     public let name: StaticString
     public let type: ElementType

@@ -99,7 +99,11 @@ public struct Balance: Sendable {
 
     var isProbability: Bool { main == .bce && crossEntropy != .logits }
     var needsProbabilityTargets: Bool { main == .bce && crossEntropy == .log1p }
-    var histograms: Int { main == .bce && isBalanced ? 1 : 0 }
+    var histograms: Int { main == .bce ? 1 : 0 }
+    /// Cross-entropy without its balance is no value: no loss takes it.
+    var isMap: Bool { main == .bce && !isBalanced }
+    /// Whether ℓ is weighed over positives and negatives; `diceOHEM` has chosen them already.
+    private var isMined: Bool { isBalanced && !isPerImage }
     /// `diceOHEM` starts its sums anew at every image.
     var isPerImage: Bool { main == .diceOHEM }
 
@@ -120,14 +124,8 @@ public struct Balance: Sendable {
         if !b.kernels.is_binary(negative, b.padded) { b.add(1, to: at + 3) }
         switch main {
         case .bce:
-            let l = b.temporary(v.scratch + 2)
-            map(b, v.p, v.g, to: l)
-            b.kernels.dot(positive, l, b.padded, b.sums(at + 4))
-            if isBalanced {
-                let key = b.temporary(v.scratch + 3)
-                b.kernels.product(negative, l, key, b.padded)
-                b.count(key, in: histogram)
-            }
+            b.count(hardness(b, v), in: histogram)
+            b.kernels.dot(positive, b.temporary(v.scratch + 2), b.padded, b.sums(at + 4))
         case .maskL1: l1.accumulate(b, v.p, v.g, v.m, into: at + 4)
         default: dice.accumulate(b, v.p, v.g, ohemMask(b, v), into: at + 4)
         }
@@ -169,7 +167,7 @@ public struct Balance: Sendable {
 
     /// Weights of 0 and 1 need no selection where ℓ is one number, unless that is 0 and every neg·ℓ ties.
     private func needsSelection(_ s: ArraySlice<Double>) -> Bool {
-        isBalanced && main != .diceOHEM && counts(s).negatives > 0
+        isMined && counts(s).negatives > 0
             && (main == .bce || s[s.startIndex + 3] > 0 || mainLoss(s) == 0)
     }
 
@@ -217,7 +215,7 @@ public struct Balance: Sendable {
         return selection
     }
 
-    /// neg·ℓ, from weights that stand in the scratch.
+    /// neg·ℓ, from weights that stand in the scratch; leaves ℓ in the third temporary.
     private func hardness(_ b: Block, _ v: Values) -> UnsafeRawPointer {
         let l = b.temporary(v.scratch + 2)
         let key = b.temporary(v.scratch + 3)
@@ -240,7 +238,7 @@ public struct Balance: Sendable {
             parts.dice = dice.parts(s[(s.startIndex + 4)...])
             parts.origin = parts.dice?.loss ?? 0
         }
-        guard isBalanced, main != .diceOHEM else {
+        guard isMined else {
             parts.loss = parts.origin
             parts.scale = 1
             return parts
@@ -303,10 +301,9 @@ public struct Balance: Sendable {
 
     /// The K-th highest score among each image's negatives, K = trunc min(ratio·positives, negatives);
     /// nil where positives or K are none: that image keeps its mask.
-    func thresholds(_ sweep: Sweep, images: Int, _ values: (Block) -> Values) throws(LossError) -> [Double?] {
+    func thresholds(_ sweep: Sweep, _ values: (Block) -> Values) throws(LossError) -> [Double?] {
         guard isPerImage, sweep.groupSize > 0 else { return [] }
         var sweep = sweep
-        sweep.groups = images
         sweep.sums = 2
         sweep.histograms = 0
         func pool(_ b: Block, countingInto sums: UnsafeMutablePointer<Double>) -> UnsafeRawPointer {
@@ -315,9 +312,8 @@ public struct Balance: Sendable {
             return UnsafeRawPointer(b.temporary(v.scratch))
         }
         let counts = try sweep.run { _ = pool($0, countingInto: $0.sums(0)) }.sums
-        let chunks = (sweep.groupSize + Sweep.chunk - 1) / Sweep.chunk
         var thresholds: [Double?] = []
-        for image in 0..<images {
+        for image in 0..<sweep.groups {
             let positives = counts[2 * image]
             let negatives = counts[2 * image + 1]
             let wanted = min(ratio * positives, negatives).rounded(.towardZero)
@@ -325,8 +321,7 @@ public struct Balance: Sendable {
                 thresholds.append(nil)
                 continue
             }
-            let chunks = image * chunks..<(image + 1) * chunks
-            let selection = try sweep.selectLargest(Int(wanted), within: chunks) { b in
+            let selection = try sweep.selectLargest(Int(wanted), within: sweep.chunks(of: image)) { b in
                 // The counts are known: this time they go nowhere.
                 pool(b, countingInto: b.temporary(values(b).scratch + 1).assumingMemoryBound(to: Double.self))
             }
@@ -346,32 +341,28 @@ public struct Balance: Sendable {
 /// The loss by itself.
 public struct BalanceLoss: Loss {
     let term: Balance
-    let pred, gt, mask: Tensor
+    private var pred, gt, mask: Tensor
     let execution: Execution
     private var thresholds: [Double?] = []
 
     public init(
         _ term: Balance, pred: Tensor, gt: Tensor, mask: Tensor, _ execution: Execution
     ) throws(LossError) {
-        try pred.requireFloating()
-        try gt.requireShape(of: pred)
-        try mask.requireShape(of: pred)
-        guard term.isBalanced || term.main != .bce else {
+        self.term = term
+        self.execution = execution
+        (self.pred, self.gt, self.mask) = (pred, gt, mask)
+        try requireArguments()
+        guard !term.isMap else {
             throw LossError(
                 .unsupported,
                 "balance_loss: without it BCELoss is a map, not a value (segloss_balance_map gives the map)")
         }
-        self.term = term
-        self.execution = execution
-        guard term.isPerImage else {
-            (self.pred, self.gt, self.mask) = (pred, gt, mask)
-            return
-        }
+        guard term.isPerImage else { return }
         self.pred = pred.droppingUnitChannel()
         self.gt = gt.droppingUnitChannel()
         self.mask = mask.droppingUnitChannel()
         try self.pred.requireRank(3, "N x H x W")
-        thresholds = try term.thresholds(plan.sweep, images: pred.shape[0], values)
+        thresholds = try term.thresholds(plan.sweep, values)
     }
 
     public var predictions: [Tensor] { [pred] }

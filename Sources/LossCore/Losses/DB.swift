@@ -29,7 +29,9 @@ public struct DB: Sendable {
         shrink: Balance, threshold: MaskL1, binary: Binary, shrinkWeight: Double, thresholdWeight: Double,
         binaryWeight: Double, step: Double?
     ) throws(LossError) {
-        guard shrink.isBalanced || shrink.main != .bce else {
+        var isBinaryMap = false
+        if case .balance(let balance) = binary { isBinaryMap = balance.isMap }
+        guard !shrink.isMap, !isBinaryMap else {
             throw LossError(
                 .unsupported, "balance_loss: without it BCELoss is a map, which cannot be added to the other terms")
         }
@@ -90,13 +92,8 @@ public struct DBLoss: Loss {
         self.maps = maps
         self.execution = execution
         try self.prob.requireRank(3, "N x H x W")
-        try self.prob.requireFloating()
-        for tensor in constants { try tensor.requireShape(of: self.prob) }
-        for tensor in predictions {
-            try tensor.requireShape(of: self.prob)
-            try tensor.requireType(of: self.prob)
-        }
-        thresholds = try term.shrink.thresholds(plan.sweep, images: self.prob.shape[0], shrinkValues)
+        try requireArguments()
+        thresholds = try term.shrink.thresholds(plan.sweep, shrinkValues)
     }
 
     public var predictions: [Tensor] { [prob] + (maps.map { [$0.thresh, $0.binary] } ?? []) }
@@ -109,10 +106,8 @@ public struct DBLoss: Loss {
     public var plan: Plan {
         let p = Operand(prob, mask: 2, isProbability: term.shrink.isProbability)
         var targetsAreProbabilities = term.shrink.needsProbabilityTargets
-        var readsB = true
         if maps != nil, case .balance(let balance) = term.binary {
             targetsAreProbabilities = targetsAreProbabilities || balance.needsProbabilityTargets
-            readsB = balance.crossEntropy != .logits
         }
         var operands = [p, Operand(shrinkMap, mask: 2, isProbability: targetsAreProbabilities), Operand(shrinkMask)]
         if let maps {
@@ -123,7 +118,7 @@ public struct DBLoss: Loss {
                 operands += [Operand(prob, mask: 2), Operand(maps.thresh, mask: 2)]
             } else {
                 var isProbability = false
-                if case .balance(let balance) = term.binary { isProbability = balance.isProbability && readsB }
+                if case .balance(let balance) = term.binary { isProbability = balance.isProbability }
                 operands.append(Operand(maps.binary, mask: 2, isProbability: isProbability))
             }
         }

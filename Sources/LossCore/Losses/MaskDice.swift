@@ -54,12 +54,9 @@ public struct MaskDiceLoss: Loss {
     public init(
         _ term: MaskDice, pred: Tensor, gt: Tensor, mask: Tensor, weights: Tensor?, _ execution: Execution
     ) throws(LossError) {
-        try pred.requireFloating()
-        try gt.requireShape(of: pred)
-        try mask.requireShape(of: pred)
-        try weights?.requireShape(of: pred)
         (self.term, self.pred, self.gt, self.mask, self.weights) = (term, pred, gt, mask, weights)
         self.execution = execution
+        try requireArguments()
     }
 
     public var predictions: [Tensor] { [pred] }

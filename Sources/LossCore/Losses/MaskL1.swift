@@ -51,10 +51,8 @@ public struct MaskL1Loss: Loss {
     public init(
         _ term: MaskL1, pred: Tensor, gt: Tensor, mask: Tensor, _ execution: Execution
     ) throws(LossError) {
-        try pred.requireFloating()
-        try gt.requireShape(of: pred)
-        try mask.requireShape(of: pred)
         (self.term, self.pred, self.gt, self.mask, self.execution) = (term, pred, gt, mask, execution)
+        try requireArguments()
     }
 
     public var predictions: [Tensor] { [pred] }

@@ -7,6 +7,12 @@ import os
 import pytest
 
 ALL = ("torch", "paddle")
+STRICT = os.environ.get("SEGLOSS_TEST_STRICT") == "1"
+
+
+def not_run(why):
+    """What this machine lacks: printed, and with SEGLOSS_TEST_STRICT=1 a failure."""
+    (pytest.fail if STRICT else pytest.skip)(f"NOT RUN: {why}")
 
 
 def framework(name):

@@ -13,6 +13,7 @@ import tomllib
 
 import pytest
 import segloss
+from frameworks import not_run
 from segloss import _abi, _tensor
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -65,7 +66,7 @@ def compiled(tmp_path_factory):
     """Sizes, offsets, values and defaults as the C compiler has them."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
-        pytest.skip("no C compiler: none of cc, gcc, clang is installed")
+        not_run("no C compiler: none of cc, gcc, clang is installed")
     lines = []
     for name, fields in STRUCTS.items():
         lines.append(f'printf("[\\"size\\", \\"{name}\\", %d],\\n", (int)sizeof({name}));')
@@ -270,7 +271,7 @@ def test_exported_symbols():
     """The functions of the header, and nothing else."""
     nm = shutil.which("nm") or shutil.which("llvm-nm")
     if nm is None:
-        pytest.skip("no nm")
+        not_run("no nm")
     lines = subprocess.run([nm, "-D", "-g", "--defined-only", _abi.lib._name], check=True, text=True, capture_output=True).stdout
     exported = {line.split()[-1].split("@")[0] for line in lines.splitlines()}
     assert exported == set(FUNCTIONS)

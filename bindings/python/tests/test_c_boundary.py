@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 import segloss._abi
+from frameworks import not_run
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 SOURCES = ROOT / "Tests" / "CTests"
@@ -19,7 +20,7 @@ def compiler(variable, *names):
     """The compiler that the environment names, else the first there is."""
     found = next((path for name in (os.environ.get(variable), *names) if name and (path := shutil.which(name))), None)
     if found is None:
-        pytest.skip(f"no compiler: none of {', '.join(names)} is installed, and {variable} is not set")
+        not_run(f"no compiler: none of {', '.join(names)} is installed, and {variable} is not set")
     return found
 
 

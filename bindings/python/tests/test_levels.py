@@ -13,16 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from frameworks import not_run
+
 WORKER = Path(__file__).with_name("levels_worker.py")
 LEVELS = ["baseline", "avx2", "avx512"]
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 QEMU = shutil.which("qemu-x86_64")
 EMULATED = {"Nehalem": "baseline", "Haswell": "avx2"}
-STRICT = os.environ.get("SEGLOSS_TEST_STRICT") == "1"
-
-
-def not_run(why):
-    (pytest.fail if STRICT else pytest.skip)(f"LEVEL NOT RUN: {why}")
 
 
 def available():

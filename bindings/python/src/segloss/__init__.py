@@ -6,7 +6,7 @@ gradient. Inputs are numpy arrays, or any array on the CPU that shares its memor
 
 from __future__ import annotations
 
-from . import _abi
+from . import _abi, _call
 from .balance import BalanceLoss as BalanceLoss
 from .db import DBLoss as DBLoss
 from .db_step import db_step as db_step
@@ -33,9 +33,7 @@ def num_threads() -> int:
 
 def set_num_threads(n: int) -> None:
     """Sets the threads of later calls; 0 goes back to the default. Results do not depend on it."""
-    from ._call import count
-
-    _abi.set_num_threads(min(count("n", n), 2**31 - 1))
+    _abi.set_num_threads(min(_call.count("n", n), 2**31 - 1))
 
 
 try:

@@ -233,9 +233,7 @@ for _loss in LOSSES:
 balance_map = _declare("balance_map", [_TENSOR] * 3 + [POINTER(BalanceOptions), _TENSOR] + _CALL)
 balance_map_backward = _declare("balance_map_backward", [_TENSOR] * 4 + [POINTER(BalanceOptions), _TENSOR] + _CALL)
 db_step = _declare("db_step", [_TENSOR] * 2 + [POINTER(DBStepOptions), _TENSOR] + _CALL)
-db_step_backward = _declare(
-    "db_step_backward", [_TENSOR] * 3 + [POINTER(DBStepOptions), _TENSOR, _TENSOR] + _CALL
-)
+db_step_backward = _declare("db_step_backward", [_TENSOR] * 3 + [POINTER(DBStepOptions), _TENSOR, _TENSOR] + _CALL)
 
 
 def check(status: int, error: Error, names: Mapping[str, str] = {}) -> None:

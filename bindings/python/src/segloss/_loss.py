@@ -79,8 +79,7 @@ class Loss:
         elif not isinstance(out, (tuple, list)) or len(out) != count:
             raise ValueError(f"out: expected a tuple of {count} arrays, got {type(out).__name__}")
         pairs = [
-            (None, None) if v is None else _call.output(f"out[{i}]", v, o)
-            for i, (v, o) in enumerate(zip(views, out))
+            (None, None) if v is None else _call.output(f"out[{i}]", v, o) for i, (v, o) in enumerate(zip(views, out))
         ]
         return tuple(grad for grad, _ in pairs), [target for _, target in pairs]
 

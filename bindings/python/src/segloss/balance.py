@@ -114,7 +114,9 @@ class BalanceLoss(Loss):
         super().__init__(options, non_finite, return_parts)
         self._is_map = main_loss_type == "BCELoss"
         self._is_balanced = bool(balance_loss)
-        self._return_origin = _call.boolean("return_origin", return_origin)
+        # Without its balance the loss is the original, and parts hold it.
+        wanted = _call.boolean("return_origin", return_origin)
+        self._return_origin = wanted and self._is_balanced and not self._return_parts
 
     def __call__(self, pred, gt, mask):
         if self._is_map and not self._is_balanced:
@@ -135,13 +137,12 @@ class BalanceLoss(Loss):
         return named_views(self._description, (pred, gt, mask))
 
     def _result(self, parts):
-        self_parts = super()._result(parts)
-        if self._return_origin and self._is_balanced and not self._is_map and not self._return_parts:
+        if self._return_origin and not self._is_map:
             return parts.loss, parts.origin
-        return self_parts
+        return super()._result(parts)
 
     def _with_origin(self, value, pred, gt, mask, origin=None):
-        if not (self._return_origin and self._is_map) or self._return_parts:
+        if not (self._return_origin and self._is_map):
             return value
         return value, self._map(pred, gt, mask) if origin is None else origin
 

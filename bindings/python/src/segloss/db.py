@@ -137,11 +137,12 @@ class DBLoss(Loss):
         return channels if len(channels) == 3 else [channels[0], None, None]
 
     def _views(self, maps, threshold_map, threshold_mask, shrink_map, shrink_mask):
-        maps = prediction("maps", maps)
+        return self._split(prediction("maps", maps), (threshold_map, threshold_mask, shrink_map, shrink_mask))
+
+    def _split(self, maps, given):
         channels = self._channels("maps", maps)
         shape = maps.shape[:1] + maps.shape[2:]
         labels = []
-        given = (threshold_map, threshold_mask, shrink_map, shrink_mask)
         for name, value in zip(self._description.constants, given):
             label = view(name, value)
             if label.shape != shape:
@@ -150,9 +151,6 @@ class DBLoss(Loss):
         if channels[1] is None:
             labels[0] = labels[1] = None
         return channels + labels
-
-    def __call__(self, maps, threshold_map, threshold_mask, shrink_map, shrink_mask):
-        return super().__call__(maps, threshold_map, threshold_mask, shrink_map, shrink_mask)
 
     def value_and_grad(
         self, maps, threshold_map, threshold_mask, shrink_map, shrink_mask, *, out=None, grad_output=1.0
@@ -163,7 +161,7 @@ class DBLoss(Loss):
             raise TypeError(f"out: expected element type {inputs.dtype} like maps, got {target.dtype}")
         if target.shape != inputs.shape:
             raise ValueError(f"out: expected shape {inputs.shape} like maps, got {target.shape}")
-        views = self._views(maps, threshold_map, threshold_mask, shrink_map, shrink_mask)
+        views = self._split(inputs, (threshold_map, threshold_mask, shrink_map, shrink_mask))
         targets = self._channels("out", target)
         parts = self._evaluate(views, targets, grad_output)
         if targets[1] is None:
