@@ -15,8 +15,7 @@ struct Workspace {
 
     init(_ sweep: Sweep, workers: Int) throws(LossError) {
         // Everything in multiples of 64 bytes.
-        let elementBytes = sweep.isDouble ? 8 : 4
-        slotBytes = min(KERNEL_BLOCK, Sweep.padded(sweep.groupSize)) * elementBytes
+        slotBytes = sweep.blockSize * (sweep.isDouble ? 8 : 4)
         inputs = sweep.inputs.count
         slots = inputs + sweep.outputs.count + sweep.temporaries
         laneBytes = max(1, sweep.sums) * KERNEL_SUM_LANES * 8
@@ -24,9 +23,10 @@ struct Workspace {
         bins = sweep.histograms << sweep.digit
         self.workers = workers
 
-        let bytes = workers * (slots * slotBytes + laneBytes + pointerBytes)
+        let (blocks, overflow) = slotBytes.multipliedReportingOverflow(by: workers * slots)
+        let bytes = overflow ? Int.max : blocks + workers * (laneBytes + pointerBytes)
         var base: UnsafeMutableRawPointer?
-        guard posix_memalign(&base, 64, bytes) == 0, let base else {
+        guard bytes > 0, posix_memalign(&base, 64, bytes) == 0, let base else {
             throw LossError(.outOfMemory, "no memory for \(bytes) bytes of scratch")
         }
         self.base = base
@@ -83,6 +83,7 @@ struct BlockWalk {
     let sweep: Sweep
     let kernels: Kernels
     let skipMasked: Bool
+    private let blockSize: Int
     private var readers: [Reader]
     private var writers: [Writer?]
     let memory: WorkerMemory
@@ -91,6 +92,7 @@ struct BlockWalk {
         self.sweep = sweep
         self.memory = memory
         kernels = sweep.kernels
+        blockSize = sweep.blockSize
         skipMasked = sweep.execution.nonFinite == .skipMasked
         let conversions = sweep.conversions
         let native: ElementType = sweep.isDouble ? .f64 : .f32
@@ -99,20 +101,61 @@ struct BlockWalk {
     }
 
     /// False if a value is refused.
-    mutating func chunk(group: Int, start: Int, count: Int, _ body: (Block) -> Void) -> Bool {
-        var valid = true
+    mutating func chunk(_ index: Int, _ body: (Block) -> Void) -> Bool {
         memory.lanes.update(repeating: 0, count: sweep.sums * KERNEL_SUM_LANES)
+        let group = index / sweep.chunksPerGroup
+        let place = index - group * sweep.chunksPerGroup
+        if let rows = sweep.rows {
+            let first = place * rows.strip
+            return strip(first..<min(first + rows.strip, rows.height), rows, group: group, body)
+        }
+        let first = place * Sweep.chunk
+        return blocks(
+            group: group, start: group * sweep.groupSize + first, count: min(Sweep.chunk, sweep.groupSize - first), body)
+    }
+
+    private mutating func strip(
+        _ strip: Range<Int>, _ rows: Rows, group: Int, _ body: (Block) -> Void
+    ) -> Bool {
+        let start = group * sweep.groupSize
+        let count = strip.count * rows.pitch
+        let block = Block(
+            kernels: kernels, start: start + strip.lowerBound * rows.width, group: group, count: count, padded: count,
+            rows: strip, geometry: rows, digit: sweep.digit, firstTemporary: readers.count + writers.count,
+            memory: memory)
+        var valid = true
+        for i in readers.indices {
+            let loaded = block.rows(withHalo: sweep.inputs[i].halo)
+            readers[i].walk.seek(start + loaded.lowerBound * rows.width)
+            let values = readers[i].rows(loaded.count, rows, memory.slot(i))
+            memory.inputs[i] = values
+            if sweep.checksValues { valid = sweep.accepts(i, values, loaded.count * rows.pitch) && valid }
+        }
+        for i in writers.indices {
+            let slot = memory.slot(readers.count + i)
+            writers[i]?.walk.seek(block.start)
+            memory.outputs[i] = writers[i]?.begin(strip.count * rows.width, count, slot) ?? slot
+        }
+        body(block)
+        for i in writers.indices { writers[i]?.end(strip.count, rows) }
+        return valid
+    }
+
+    private mutating func blocks(group: Int, start: Int, count: Int, _ body: (Block) -> Void) -> Bool {
+        var valid = true
         for i in readers.indices { readers[i].walk.seek(start) }
         for i in writers.indices { writers[i]?.walk.seek(start) }
         var done = 0
         while done < count {
-            let size = min(KERNEL_BLOCK, count - done)
+            let size = min(blockSize, count - done)
             let padded = Sweep.padded(size)
             for i in readers.indices {
                 memory.inputs[i] = readers[i].next(size, padded, memory.slot(i))
             }
             if skipMasked { hideMasked(padded) }
-            if sweep.checksValues { valid = sweep.accepts(memory.inputs, padded) && valid }
+            if sweep.checksValues {
+                for i in readers.indices { valid = sweep.accepts(i, memory.inputs[i], padded) && valid }
+            }
             for i in writers.indices {
                 let slot = memory.slot(readers.count + i)
                 memory.outputs[i] = writers[i]?.begin(size, padded, slot) ?? slot
@@ -120,7 +163,7 @@ struct BlockWalk {
             body(
                 Block(
                     kernels: kernels, start: start + done, group: group, count: size, padded: padded,
-                    digit: sweep.digit, firstTemporary: readers.count + writers.count, memory: memory))
+                    rows: 0..<0, geometry: nil, digit: sweep.digit, firstTemporary: readers.count + writers.count, memory: memory))
             for i in writers.indices { writers[i]?.end(size) }
             done += size
         }
@@ -230,6 +273,15 @@ private struct Reader {
         if padded > count { memset(scratch + count * nativeBytes, 0, (padded - count) * nativeBytes) }
         return UnsafeRawPointer(scratch)
     }
+
+    /// Whole rows, each padded with zeros to the pitch.
+    mutating func rows(_ count: Int, _ rows: Rows, _ scratch: UnsafeMutableRawPointer) -> UnsafeRawPointer {
+        if rows.width == rows.pitch { return next(count * rows.width, count * rows.width, scratch) }
+        for row in 0..<count {
+            _ = next(rows.width, rows.pitch, scratch + row * rows.pitch * nativeBytes)
+        }
+        return UnsafeRawPointer(scratch)
+    }
 }
 
 /// Takes blocks of an output: straight into memory where it is native and dense, else through a narrowed copy.
@@ -256,6 +308,15 @@ private struct Writer {
 
     mutating func end(_ count: Int) {
         guard let scratch = pending else { return walk.advance(count) }
+        drain(scratch, count)
+    }
+
+    mutating func end(_ count: Int, _ rows: Rows) {
+        guard let scratch = pending else { return }
+        for row in 0..<count { drain(scratch + row * rows.pitch * nativeBytes, rows.width) }
+    }
+
+    private mutating func drain(_ scratch: UnsafeMutableRawPointer, _ count: Int) {
         var done = 0
         while done < count {
             let size = min(count - done, walk.run)

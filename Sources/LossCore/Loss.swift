@@ -17,10 +17,14 @@ public protocol Loss {
     /// Internal: operands, sums, scratch.
     var plan: Plan { get }
     func accumulate(_ b: Block)
+    /// The statistics that the sums of all groups make: those of the groups added up, if a loss does not say otherwise.
+    func collect(_ sums: [Double], groups: Int) -> [Double]
     /// Appends what is not a sum (selections) to the sums of the whole batch.
     func select(_ statistics: inout [Double], _ histograms: [UInt32]) throws(LossError)
     func parts(_ statistics: [Double]) throws(LossError) -> Parts
-    /// Writes the block's gradients to outputs 0, 1, …, each after the last read of its own prediction.
+    /// What a block's outputs 0, 1, … are views of: the gradients themselves, if a loss does not say otherwise.
+    func outputs(_ gradients: [Tensor?]) -> [Tensor?]
+    /// Writes the block's gradients to its outputs, each after the last read of its own prediction.
     func gradient(_ b: Block, _ parts: Parts, times factor: Double)
 }
 
@@ -30,6 +34,17 @@ public struct Plan {
 }
 
 extension Loss {
+    public func outputs(_ gradients: [Tensor?]) -> [Tensor?] { gradients }
+
+    public func collect(_ sums: [Double], groups: Int) -> [Double] {
+        let count = groups == 0 ? 0 : sums.count / groups
+        var total = [Double](repeating: 0, count: groups == 0 ? plan.sweep.sums : count)
+        for group in 0..<groups {
+            for i in 0..<count { total[i] += sums[group * count + i] }
+        }
+        return total
+    }
+
     public func select(_ statistics: inout [Double], _ histograms: [UInt32]) throws(LossError) {}
 
     /// The first phase: an array that depends on the inputs alone.
@@ -37,10 +52,7 @@ extension Loss {
         var sweep = plan.sweep
         sweep.checksValues = true
         let result = try sweep.run { accumulate($0) }
-        var statistics = [Double](repeating: 0, count: sweep.sums)
-        for group in 0..<sweep.groups {
-            for i in 0..<sweep.sums { statistics[i] += result.sums[group * sweep.sums + i] }
-        }
+        var statistics = collect(result.sums, groups: sweep.groups)
         try select(&statistics, result.histograms)
         return statistics
     }
@@ -84,7 +96,7 @@ extension Loss {
             var sweep = plan.sweep
             sweep.sums = 0
             sweep.histograms = 0
-            sweep.outputs = gradients
+            sweep.outputs = outputs(gradients)
             try sweep.run { gradient($0, parts, times: gradOutput) }
         }
         return parts

@@ -6,13 +6,15 @@ import KernelTable
 extension Sweep {
     private func isRefused(_ operand: Operand, _ values: UnsafeRawPointer, _ padded: Int) -> Bool {
         if execution.nonFinite == .refuse, !kernels.is_finite(values, padded) { return true }
+        if let labels = operand.labels, !kernels.are_labels(values, Double(labels.classes), labels.ignoredValue, padded) {
+            return true
+        }
         return operand.isProbability && !kernels.is_probability(values, padded)
     }
 
-    /// Checks what the last block of a walk holds.
-    func accepts(_ pointers: UnsafeMutablePointer<UnsafeRawPointer>, _ padded: Int) -> Bool {
-        for (i, operand) in inputs.enumerated() where isRefused(operand, pointers[i], padded) { return false }
-        return true
+    /// Checks a block of operand i.
+    func accepts(_ i: Int, _ values: UnsafeRawPointer, _ padded: Int) -> Bool {
+        !isRefused(inputs[i], values, padded)
     }
 
     /// The first value that made a sweep fail, in the order of the operands.
@@ -21,7 +23,8 @@ extension Sweep {
         return withUnsafeTemporaryAllocation(byteCount: 2 * lanes * 8, alignment: 64) { memory in
             let one = memory.baseAddress.unsafelyUnwrapped
             let total = groups * groupSize
-            for operand in inputs where operand.isProbability || execution.nonFinite == .refuse {
+            for operand in inputs
+            where operand.isProbability || operand.labels != nil || execution.nonFinite == .refuse {
                 let read = conversions[operand.tensor.type].widen
                 for index in 0..<total {
                     memset(one, 0, 2 * lanes * 8)
@@ -39,6 +42,14 @@ extension Sweep {
                     guard isRefused(operand, one, lanes) else { continue }
                     let value = isDouble ? one.load(as: Double.self) : Double(one.load(as: Float.self))
                     let place = "\(tensor.name): \(value) at index \(tensor.subscripts(of: index))"
+                    if let labels = operand.labels, !tensor.type.isFloating {
+                        let number = value.magnitude < 0x1p63 ? "\(Int(value))" : "\(value)"
+                        let ignored = labels.ignored.map { " or \($0), the one to ignore" } ?? ""
+                        return LossError(
+                            .outOfRange,
+                            "\(tensor.name): \(number) at index \(tensor.subscripts(of: index)): expected a label from 0 to "
+                                + "\(labels.classes - 1)\(ignored)")
+                    }
                     return value.isFinite
                         ? LossError(.outOfRange, "\(place): expected a probability in [0, 1]")
                         : operand.isProbability

@@ -36,15 +36,48 @@ struct Operand {
     var mask: Int?
     /// Refuse values outside [0, 1], and NaN.
     var isProbability = false
+    /// Refuse what is not one of these classes.
+    var labels: Labels?
+    /// Rows above and below a strip that its blocks hold too.
+    var halo = 0
 
-    init(_ tensor: Tensor, mask: Int? = nil, isProbability: Bool = false) {
+    init(
+        _ tensor: Tensor, mask: Int? = nil, isProbability: Bool = false, labels: Labels? = nil, halo: Int = 0
+    ) {
         self.tensor = tensor
         self.mask = mask
         self.isProbability = isProbability
+        self.labels = labels
+        self.halo = halo
     }
 }
 
-/// One block of a sweep: up to 8192 elements of every operand, side by side in the compute type.
+/// The labels that a target may hold: 0 … classes − 1, and one that says to ignore the element.
+struct Labels {
+    var classes: Int
+    var ignored: Int?
+    /// NaN, which equals nothing, where none is.
+    var ignoredValue: Double { ignored.map { Double($0) } ?? .nan }
+}
+
+/// How window losses cut a group, which is one image: in strips of whole rows.
+struct Rows {
+    let height: Int
+    let width: Int
+    /// Rows of a strip.
+    let strip: Int
+    /// Elements from one row to the next in a block.
+    var pitch: Int { Sweep.padded(width) }
+
+    /// Strips of about half a chunk stay in the cache; no lower than `least` rows, so that halos stay a small part.
+    init(height: Int, width: Int, least: Int) {
+        self.height = height
+        self.width = width
+        strip = max(1, min(height, max(least, Sweep.chunk / 2 / max(width, 1))))
+    }
+}
+
+/// One block of a sweep: up to 8192 elements of every operand, side by side in the compute type; or a strip of rows.
 public struct Block {
     let kernels: Kernels
     /// Logical index of the first element, and the group that it is in.
@@ -54,14 +87,28 @@ public struct Block {
     let count: Int
     let padded: Int
 
+    /// Image rows of a strip (empty elsewhere), and its geometry.
+    let rows: Range<Int>
+    let geometry: Rows?
+
     let digit: Int
     let firstTemporary: Int
     let memory: WorkerMemory
 
+    /// The rows that an operand's block holds, from the first on: those of the strip and of the halo, inside the image.
+    func rows(withHalo halo: Int) -> Range<Int> {
+        max(0, rows.lowerBound - halo)..<min(geometry?.height ?? 0, rows.upperBound + halo)
+    }
+
     func input(_ i: Int) -> UnsafeRawPointer { memory.inputs[i] }
     func output(_ i: Int) -> UnsafeMutableRawPointer { memory.outputs[i] }
+    /// The addresses of inputs or outputs from i on, for kernels that take several planes.
+    func inputs(from i: Int) -> UnsafePointer<UnsafeRawPointer> { UnsafePointer(memory.inputs + i) }
+    func outputs(from i: Int) -> UnsafePointer<UnsafeMutableRawPointer> { UnsafePointer(memory.outputs + i) }
     /// A block in the cache to compute in.
     func temporary(_ i: Int) -> UnsafeMutableRawPointer { memory.slot(firstTemporary + i) }
+    /// Bytes from one temporary to the next.
+    var pitch: Int { memory.slotBytes }
     /// The float64 lanes of sum i.
     func sums(_ i: Int) -> UnsafeMutablePointer<Double> { memory.lanes + i * KERNEL_SUM_LANES }
     /// Adds a single number to sum i.
@@ -90,6 +137,8 @@ struct Sweep {
     var outputs: [Tensor?] = []
     var groups = 1
     let groupSize: Int
+    /// Strips of rows instead of blocks.
+    let rows: Rows?
     /// Sums that the body reports for each group.
     var sums = 0
     /// Blocks of scratch that the body uses.
@@ -112,18 +161,31 @@ struct Sweep {
 
     init(
         _ execution: Execution, inputs: [Operand], outputs: [Tensor?] = [], like prediction: Tensor, groups: Int = 1,
-        sums: Int = 0, temporaries: Int = 0, histograms: Int = 0, checksValues: Bool = false
+        rows: Rows? = nil, sums: Int = 0, temporaries: Int = 0, histograms: Int = 0, checksValues: Bool = false
     ) {
         self.execution = execution
         self.inputs = inputs
         self.outputs = outputs
         self.groups = groups
         self.groupSize = groups == 0 ? 0 : prediction.count / groups
+        self.rows = rows
         self.sums = sums
         self.temporaries = temporaries
         self.histograms = histograms
         self.checksValues = checksValues
         self.isDouble = prediction.type == .f64
+    }
+
+    /// Elements that a block holds at most: as many kilobytes as a core's L2 cache, all operands together.
+    var blockSize: Int {
+        if let rows {
+            let halo = inputs.reduce(0) { max($0, $1.halo) }
+            return Self.padded(rows.strip + 2 * halo) * rows.pitch
+        }
+        let slots = inputs.count + outputs.count + temporaries
+        var size = KERNEL_BLOCK
+        while size > KERNEL_SUM_BLOCK, slots * size * (isDouble ? 8 : 4) > 1 << 20 { size /= 2 }
+        return min(size, Self.padded(groupSize))
     }
 
     struct Result {
@@ -162,13 +224,7 @@ struct Sweep {
                         while true {
                             let index = Int(csystem_add(nextChunk, 1))
                             guard index < chunks else { break }
-                            let chunk = firstChunk + index
-                            let group = chunk / chunksPerGroup
-                            let first = (chunk - group * chunksPerGroup) * Self.chunk
-                            let isAccepted = walk.chunk(
-                                group: group, start: group * groupSize + first,
-                                count: min(Self.chunk, groupSize - first), body)
-                            if !isAccepted { csystem_add(refusals, 1) }
+                            if !walk.chunk(firstChunk + index, body) { csystem_add(refusals, 1) }
                             if let results { walk.fold(into: results + index * sums) }
                         }
                     }
@@ -188,7 +244,10 @@ struct Sweep {
         return result
     }
 
-    private var chunksPerGroup: Int { (groupSize + Self.chunk - 1) / Self.chunk }
+    var chunksPerGroup: Int {
+        if let rows { return groupSize == 0 ? 0 : (rows.height + rows.strip - 1) / rows.strip }
+        return (groupSize + Self.chunk - 1) / Self.chunk
+    }
 
     /// The chunks of one group, for `within`.
     func chunks(of group: Int) -> Range<Int> { group * chunksPerGroup..<(group + 1) * chunksPerGroup }

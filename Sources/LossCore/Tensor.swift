@@ -72,8 +72,10 @@ public struct Tensor: Sendable {
     /// In elements.
     public private(set) var strides: Extents
     /// The number of elements.
-    public let count: Int
-    nonisolated(unsafe) let data: UnsafeMutableRawPointer
+    public private(set) var count: Int
+    nonisolated(unsafe) private(set) var data: UnsafeMutableRawPointer
+    /// What this view is a channel of, for sentences: its index along dimension 1.
+    private var channelIndex: Int?
 
     /// Strides of nil mean dense row-major.
     public init(
@@ -128,9 +130,26 @@ public struct Tensor: Sendable {
     /// N×1×H×W as N×H×W: prediction heads keep a channel that label makers leave out.
     func droppingUnitChannel() -> Tensor {
         guard shape.rank == 4, shape[1] == 1 else { return self }
+        return droppingDimension(1)
+    }
+
+    /// One channel of N×C×…, as N×….
+    func channel(_ index: Int) -> Tensor {
+        var copy = droppingDimension(1)
+        copy.count = shape[1] == 0 ? 0 : count / shape[1]
+        if copy.count > 0 { copy.data = data + index * strides[1] * type.bytes }
+        copy.channelIndex = index
+        return copy
+    }
+
+    private func droppingDimension(_ dimension: Int) -> Tensor {
         var copy = self
-        copy.shape = Extents([shape[0], shape[2], shape[3]])
-        copy.strides = Extents([strides[0], strides[2], strides[3]])
+        copy.shape = Extents()
+        copy.strides = Extents()
+        for i in 0..<shape.rank where i != dimension {
+            copy.shape.append(shape[i])
+            copy.strides.append(strides[i])
+        }
         return copy
     }
 
@@ -153,7 +172,14 @@ public struct Tensor: Sendable {
             subscripts[i] = rest % shape[i]
             rest /= shape[i]
         }
-        return subscripts.text
+        guard let channelIndex else { return subscripts.text }
+        var whole = Extents()
+        for i in 0..<shape.rank {
+            if i == 1 { whole.append(channelIndex) }
+            whole.append(subscripts[i])
+        }
+        if shape.rank == 1 { whole.append(channelIndex) }
+        return whole.text
     }
 }
 

@@ -28,7 +28,7 @@ func sum1<V: Vector>(_: V.Type, _ a: In, _ n: Int, _ sums: Sums) {
 
 @inline(__always)
 func sum2<V: Vector>(_: V.Type, _ a: In, _ b: In, _ n: Int, _ sums: Sums) {
-    sum(n, sums) { i in (V.load(a, i), V.load(b, i)) }
+    sum(n, sums) { i in Two(V.load(a, i), V.load(b, i)) }
 }
 
 @inline(__always)
@@ -95,7 +95,7 @@ func ohemPool<V: Vector>(
         let allowed = clean ? V.less(half, m) : inside
         let pool = V.and(V.and(notText, allowed), inside)
         V.select(pool, V.load(p, i), V(-Double.infinity)).store(out, i)
-        return (one.keep(V.and(text, V.less(half, m))), one.keep(pool))
+        return Two(one.keep(V.and(text, V.less(half, m))), one.keep(pool))
     }
 }
 

@@ -33,32 +33,48 @@ func bce<V: Vector>(_: V.Type, _ p: In, _ g: In, _ out: Out, _ n: Int, log1p: Bo
     }
 }
 
-/// dℓ/dp = (p − g)/max(p(1−p), 1e-12): the clamp of the forward is not differentiated.
+/// c·w·dℓ/dp = c·w·(p − g)/max(p(1−p), 1e-12): the clamp of the forward is not differentiated.
 @inline(__always)
-func bceGradient<V: Vector>(_: V.Type, _ p: In, _ g: In, _ out: Out, _ n: Int) {
-    map(out, n) { i in
-        let p = V.load(p, i)
-        return (p - V.load(g, i)) / V.max(V(1e-12), (V(1) - p) * p)
+func bceGradient<V: Vector>(_: V.Type, _ p: In, _ g: In, _ w: In?, _ c: Double, _ out: Out, _ n: Int) {
+    let c = V(c)
+    weighted(V.self, w) { w in
+        map(out, n) { i in
+            let p = V.load(p, i)
+            return (c * w(i)) * ((p - V.load(g, i)) / V.max(V(1e-12), (V(1) - p) * p))
+        }
     }
 }
 
-/// max(x, 0) − x·g + log(1 + e^−|x|)
+/// (1−y)·softplus(x) + a·y·softplus(−x), with softplus(x) = max(x, 0) + log(1 + e^−|x|).
+///
+/// Infinite logits as PyTorch has them: ∞ for x = ∞, y = 0, else NaN (the last term makes −∞ one).
 @inline(__always)
-func bceLogits<V: Vector>(_: V.Type, _ x: In, _ g: In, _ out: Out, _ n: Int) {
-    map(out, n) { i in
-        let x = V.load(x, i)
-        let g = V.load(g, i)
-        return V.max(V(0), x) - x * g + V.log1p((V(0) - x.magnitude).exp())
-    }
+func crossEntropy<V: Vector>(_ x: V, _ y: V, _ a: V) -> V {
+    let l = V.log1p((V(0) - x.magnitude).exp())
+    let positive = V.max(V(0), x)
+    let negative = V.max(V(0), V(0) - x)
+    return (V(1) - y) * (positive + l) + (a * y) * (negative + l) + V(0) * V.min(x, V(0))
 }
 
 @inline(__always)
-func bceLogitsGradient<V: Vector>(_: V.Type, _ x: In, _ g: In, _ out: Out, _ n: Int) {
-    // σ(x) − g as (1−g)·σ − g·(1−σ): no cancellation where σ rounds to 1.
-    map(out, n) { i in
-        let g = V.load(g, i)
-        let s = V.load(x, i).sigmoid()
-        return (V(1) - g) * s.value - g * s.complement
+func bceLogits<V: Vector>(_: V.Type, _ x: In, _ y: In, _ a: Double, _ out: Out, _ n: Int) {
+    let a = V(a)
+    map(out, n) { i in crossEntropy(V.load(x, i), V.load(y, i), a) }
+}
+
+@inline(__always)
+func bceLogitsGradient<V: Vector>(
+    _: V.Type, _ x: In, _ y: In, _ w: In?, _ a: Double, _ c: Double, _ out: Out, _ n: Int
+) {
+    // σ(x) − y as (1−y)·σ − y·(1−σ): no cancellation where σ rounds to 1.
+    let a = V(a)
+    let c = V(c)
+    weighted(V.self, w) { w in
+        map(out, n) { i in
+            let y = V.load(y, i)
+            let s = V.load(x, i).sigmoid()
+            return (c * w(i)) * ((V(1) - y) * s.value - (a * y) * s.complement)
+        }
     }
 }
 

@@ -18,14 +18,41 @@ func map<V: Vector>(_ out: UnsafeMutableRawPointer, _ n: Int, _ body: (Int) -> V
     }
 }
 
-/// Adds Σ body(i) to 16 float64 lanes, in pieces whose float32 sums start anew.
+/// One value a lane, or several, that a loop adds up.
+protocol Terms {
+    /// How many sums they are.
+    static var count: Int { get }
+    static var zero: Self { get }
+    static func + (a: Self, b: Self) -> Self
+    /// Adds the lanes to 16 float64 lanes a sum.
+    func addWidened(to sums: Sums)
+}
+
+struct Two<A: Terms, B: Terms>: Terms {
+    var a: A
+    var b: B
+
+    @inline(__always) init(_ a: A, _ b: B) { (self.a, self.b) = (a, b) }
+    @inline(__always) static var count: Int { A.count &+ B.count }
+    @inline(__always) static var zero: Self { Self(A.zero, B.zero) }
+    @inline(__always) static func + (x: Self, y: Self) -> Self { Self(x.a + y.a, x.b + y.b) }
+    @inline(__always) func addWidened(to sums: Sums) {
+        a.addWidened(to: sums)
+        b.addWidened(to: sums + A.count &* 16)
+    }
+}
+
+typealias Three<V: Terms> = Two<V, Two<V, V>>
+typealias Four<V: Terms> = Two<Two<V, V>, Two<V, V>>
+
+/// Adds Σ body(i) to 16 float64 lanes a sum, in pieces whose float32 sums start anew.
 @inline(__always)
-func sum<V: Vector>(_ n: Int, _ sums: UnsafeMutablePointer<Double>, _ body: (Int) -> V) {
+func sum<T: Terms>(_ n: Int, _ sums: Sums, _ body: (Int) -> T) {
     var i = 0
     while i < n {
         let end = min(i &+ sumBlock, n)
-        var a = V(0)
-        var b = V(0)
+        var a = T.zero
+        var b = T.zero
         while i < end {
             a = a + body(i)
             b = b + body(i &+ 16)
@@ -35,54 +62,13 @@ func sum<V: Vector>(_ n: Int, _ sums: UnsafeMutablePointer<Double>, _ body: (Int
     }
 }
 
+/// A loop with weights, and the same without any: a factor of 1 costs nothing.
 @inline(__always)
-func sum<V: Vector>(_ n: Int, _ sums: UnsafeMutablePointer<Double>, _ body: (Int) -> (V, V)) {
-    var i = 0
-    while i < n {
-        let end = min(i &+ sumBlock, n)
-        var a0 = V(0)
-        var a1 = V(0)
-        var b0 = V(0)
-        var b1 = V(0)
-        while i < end {
-            let low = body(i)
-            let high = body(i &+ 16)
-            a0 = a0 + low.0
-            a1 = a1 + low.1
-            b0 = b0 + high.0
-            b1 = b1 + high.1
-            i &+= 32
-        }
-        (a0 + b0).addWidened(to: sums)
-        (a1 + b1).addWidened(to: sums + 16)
-    }
-}
-
-@inline(__always)
-func sum<V: Vector>(_ n: Int, _ sums: UnsafeMutablePointer<Double>, _ body: (Int) -> (V, V, V)) {
-    var i = 0
-    while i < n {
-        let end = min(i &+ sumBlock, n)
-        var a0 = V(0)
-        var a1 = V(0)
-        var a2 = V(0)
-        var b0 = V(0)
-        var b1 = V(0)
-        var b2 = V(0)
-        while i < end {
-            let low = body(i)
-            let high = body(i &+ 16)
-            a0 = a0 + low.0
-            a1 = a1 + low.1
-            a2 = a2 + low.2
-            b0 = b0 + high.0
-            b1 = b1 + high.1
-            b2 = b2 + high.2
-            i &+= 32
-        }
-        (a0 + b0).addWidened(to: sums)
-        (a1 + b1).addWidened(to: sums + 16)
-        (a2 + b2).addWidened(to: sums + 32)
+func weighted<V: Vector>(_: V.Type, _ w: In?, _ loop: ((Int) -> V) -> Void) {
+    if let w {
+        loop { V.load(w, $0) }
+    } else {
+        loop { _ in V(1) }
     }
 }
 

@@ -5,7 +5,7 @@ import KernelTable
 /// Kernels are generic over this protocol and specialised for `V32` and `V64`.
 /// The operations are spelt in the ways that the compiler turns into vector code: a select is
 /// `((a ^ b) & mask) ^ b` on bits, minimum and maximum are that select.
-protocol Vector {
+protocol Vector: Terms {
     /// Signed integers of the same width: raw bits, comparison masks and order keys.
     associatedtype Bits
 
@@ -13,11 +13,8 @@ protocol Vector {
     static var positions: Self { get }
     static func load(_ from: UnsafeRawPointer, _ index: Int) -> Self
     func store(_ to: UnsafeMutableRawPointer, _ index: Int)
-    /// Adds the lanes to 16 float64 lanes.
-    func addWidened(to sums: UnsafeMutablePointer<Double>)
 
     init(_ value: Double)
-    static func + (a: Self, b: Self) -> Self
     static func - (a: Self, b: Self) -> Self
     static func * (a: Self, b: Self) -> Self
     static func / (a: Self, b: Self) -> Self
@@ -66,8 +63,16 @@ protocol Vector {
 }
 
 extension Vector {
+    @inline(__always) static var count: Int { 1 }
+    @inline(__always) static var zero: Self { Self(0) }
+
     // Where a lane is NaN both give b.
     @inline(__always) static func max(_ a: Self, _ b: Self) -> Self { select(less(b, a), a, b) }
     @inline(__always) static func min(_ a: Self, _ b: Self) -> Self { select(less(a, b), a, b) }
+    /// −1, 0 or 1; NaN stays NaN.
+    @inline(__always) var sign: Self {
+        Self.select(
+            Self.equal(self, Self(0)), Self(0), Self.select(Self.equal(self, self), Self(1).signed(like: self), self))
+    }
     @inline(__always) static prefix func - (a: Self) -> Self { Self(0) - a }
 }

@@ -24,10 +24,18 @@ enum {
 
 /* The kernels of one compute type, float32 or float64. */
 typedef struct {
-  /* Overlap of p with g under the mask m: sum p*g*m, sum p*(1-g)*m, sum (1-p)*g*m. */
-  void (*overlap)(const void *p, const void *g, const void *m, long n, double *sums);
+  /* Weights (m, w, inside) may be NULL: 1. A block padded with zeros then needs a mask that ends where it does. */
+
+  /* Overlap of p with y under the mask m: sum p*y*m, sum p*(1-y)*m, sum (1-p)*y*m; q is 1-p, NULL if it is to be
+     subtracted. The same of p = sigmoid(x), and with a fourth sum, of the cross-entropy times m. */
+  void (*overlap)(const void *p, const void *_Nullable q, const void *y, const void *_Nullable m, long n, double *sums);
+  void (*overlap_logits)(const void *x, const void *y, const void *_Nullable m, long n, double *sums);
+  void (*overlap_bce_logits)(const void *x, const void *y, const void *_Nullable m, long n, double *sums);
+  /* out = m*((a*y + b)*p*(1-p) + c*(p-y)) with p = sigmoid(x) */
+  void (*overlap_logits_gradient)(const void *x, const void *y, const void *_Nullable m, double a, double b, double c,
+                                  void *out, long n);
   /* out = m*(a*g + b) */
-  void (*masked_affine)(const void *g, const void *m, double a, double b, void *out, long n);
+  void (*masked_affine)(const void *g, const void *_Nullable m, double a, double b, void *out, long n);
   /* Absolute difference under a mask: sum |t-u|*m, sum m; and out = c*m*sgn(t-u). */
   void (*difference)(const void *t, const void *u, const void *m, long n, double *sums);
   void (*difference_gradient)(const void *t, const void *u, const void *m, double c, void *out, long n);
@@ -45,13 +53,46 @@ typedef struct {
   void (*add_scaled)(const void *a, double c, void *out, long n);
   void (*keep)(const void *a, const void *m, void *out, long n);
 
-  /* Binary cross-entropy of each element from probabilities (with log(1-p), or with log1p(-p)) or from logits,
-     and its derivative by p or x. */
+  /* Binary cross-entropy of each element from probabilities (with log(1-p), or with log1p(-p)) or from logits (positives
+     times a), and its derivative by p or x times c*w. */
   void (*bce_log)(const void *p, const void *g, void *out, long n);
   void (*bce_log1p)(const void *p, const void *g, void *out, long n);
-  void (*bce_logits)(const void *x, const void *g, void *out, long n);
-  void (*bce_gradient)(const void *p, const void *g, void *out, long n);
-  void (*bce_logits_gradient)(const void *x, const void *g, void *out, long n);
+  void (*bce_logits)(const void *x, const void *y, double a, void *out, long n);
+  void (*bce_gradient)(const void *p, const void *g, const void *_Nullable w, double c, void *out, long n);
+  void (*bce_logits_gradient)(const void *x, const void *y, const void *_Nullable w, double a, double c, void *out,
+                              long n);
+
+  /* Focal loss of each element, positives times `positive`, the rest times `negative`; from logits, or from probabilities
+     and their cross-entropy l; derivatives times c*w. */
+  void (*focal_logits)(const void *x, const void *y, double positive, double negative, double gamma, void *out, long n);
+  void (*focal_logits_gradient)(const void *x, const void *y, const void *_Nullable w, double positive, double negative,
+                                double gamma, double c, void *out, long n);
+  void (*focal)(const void *p, const void *y, const void *l, double positive, double negative, double gamma, void *out,
+                long n);
+  void (*focal_gradient)(const void *p, const void *y, const void *l, const void *_Nullable w, double positive,
+                         double negative, double gamma, double c, void *out, long n);
+
+  /* Smooth L1 of d = inside*(a-b): d*d/(2*beta) if |d| < beta, else |d| - beta/2; its derivative by a times c*w. */
+  void (*smooth_l1)(const void *a, const void *b, const void *_Nullable inside, double beta, void *out, long n);
+  void (*smooth_l1_gradient)(const void *a, const void *b, const void *_Nullable inside, const void *_Nullable w,
+                             double beta, double c, void *out, long n);
+
+  /* Softmax over the planes of several classes: x and out are their addresses, those of p, q and g lie `pitch` bytes apart.
+     p and q = 1-p. out = p*(g - sum of p*g). The largest x, and log(sum of e^(x - largest)). */
+  void (*softmax)(const void *_Nonnull const *_Nonnull x, long classes, void *p, void *q, long pitch, long n);
+  void (*softmax_gradient)(const void *p, const void *q, const void *g, long classes, long pitch,
+                           void *_Nonnull const *_Nonnull out, long n);
+  void (*log_sum_exp)(const void *_Nonnull const *_Nonnull x, long classes, void *largest, void *rest, long n);
+  /* One class of a cross-entropy with target weights t, which add up to `total`: l += t*(largest - x + rest), and
+     out = c*(p*total - t); nothing where t or total is 0. */
+  void (*cross_entropy_add)(const void *x, const void *largest, const void *rest, const void *t, void *l, long n);
+  void (*cross_entropy_gradient)(const void *p, const void *q, const void *t, const void *total, double c, void *out,
+                                 long n);
+
+  /* out = labels == c; out = y != ignored ? m : 0; out = 1 for the first `count`, then 0 */
+  void (*one_hot)(const void *labels, double c, void *out, long n);
+  void (*not_ignored)(const void *y, double ignored, const void *_Nullable m, void *out, long n);
+  void (*ones)(long count, void *out, long n);
 
   /* out = k*(a-b); out = sigmoid(u); out = c*h*sigmoid(u)*(1-sigmoid(u)) */
   void (*scaled_difference)(const void *a, const void *b, double k, void *out, long n);
@@ -62,6 +103,8 @@ typedef struct {
   bool (*is_binary)(const void *a, long n);
   bool (*is_probability)(const void *a, long n);
   bool (*is_finite)(const void *a, long n);
+  /* Whether every element is a whole number in [0, classes), or equals `ignored` (NaN: none does). */
+  bool (*are_labels)(const void *a, double classes, double ignored, long n);
 
   /* Selection of the largest, by order keys of `key_bits` bits: unsigned integers that sort as the values do,
      -0 with +0, NaN above everything. Counts the `bits` bits of the keys above the lowest `shift`, among elements whose

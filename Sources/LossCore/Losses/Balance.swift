@@ -140,13 +140,14 @@ public struct Balance: Sendable {
         switch crossEntropy {
         case .log: b.kernels.bce_log(p, g, out, b.padded)
         case .log1p: b.kernels.bce_log1p(p, g, out, b.padded)
-        case .logits: b.kernels.bce_logits(p, g, out, b.padded)
+        case .logits: b.kernels.bce_logits(p, g, 1, out, b.padded)
         }
     }
 
     func mapGradient(_ b: Block, _ p: UnsafeRawPointer, _ g: UnsafeRawPointer, to out: UnsafeMutableRawPointer) {
         crossEntropy == .logits
-            ? b.kernels.bce_logits_gradient(p, g, out, b.padded) : b.kernels.bce_gradient(p, g, out, b.padded)
+            ? b.kernels.bce_logits_gradient(p, g, nil, 1, 1, out, b.padded)
+            : b.kernels.bce_gradient(p, g, nil, 1, out, b.padded)
     }
 
     // MARK: Selection

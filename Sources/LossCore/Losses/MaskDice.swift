@@ -23,7 +23,7 @@ public struct MaskDice: Sendable {
     static let sums = 3
 
     func accumulate(_ b: Block, _ p: UnsafeRawPointer, _ g: UnsafeRawPointer, _ m: UnsafeRawPointer, into at: Int) {
-        b.kernels.overlap(p, g, m, b.padded, b.sums(at))
+        b.kernels.overlap(p, nil, g, m, b.padded, b.sums(at))
     }
 
     func parts(_ s: ArraySlice<Double>) -> Parts {

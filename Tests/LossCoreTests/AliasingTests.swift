@@ -3,7 +3,7 @@ import XCTest
 @testable import LossCore
 
 /// Which views share memory, against the obvious answer: the sets of bytes.
-final class OverlapTests: XCTestCase {
+final class AliasingTests: XCTestCase {
     private func bytes(_ tensor: Tensor) -> [Int] {
         (0..<tensor.count).flatMap { index in
             let first = Int(bitPattern: tensor.data) + tensor.offset(of: index) * tensor.type.bytes
