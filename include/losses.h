@@ -483,6 +483,468 @@ int32_t segloss_db_step_backward(const segloss_tensor *prob, const segloss_tenso
                                  const segloss_tensor *grad_prob, const segloss_tensor *grad_thresh,
                                  const segloss_execution *execution, segloss_error *error);
 
+/* ---- Classes ---------------------------------------------------------------------------------------------------- */
+
+/* What the losses below do with classes. `input` is N x C x ... (C classes; any shape where the classes are not told
+   apart), in logits unless said. `target` has input's shape and any type, or holds integer labels of shape N x ... or
+   N x 1 x ...: one-hot is implied (with one class such a target is dense). `mask` says which elements exist, 0 or 1 or any
+   weight: input's shape, or without the classes; NULL: all exist. Labels outside the classes that are not ignore_index:
+   SEGLOSS_OUT_OF_RANGE.
+
+   An item is what one score is computed of: the batch (micro), a class (macro), a sample, or a class of a sample. Items are
+   numbered by sample, then by class. Their reduction is the loss; segloss_<loss>_items gives each item's value, into
+   `values` of shape (), (N), (classes) or (N, classes), and takes a factor for each item's gradient, `grad_output` of the
+   same shape (NULL: 1). Every pointer but the inputs may be NULL there. */
+enum {
+  SEGLOSS_SIGMOID = 0,
+  SEGLOSS_SOFTMAX = 1,      /* over dimension 1 */
+  SEGLOSS_NO_ACTIVATION = 2 /* input is probabilities */
+};
+enum {
+  SEGLOSS_MICRO = 0, /* all classes mixed */
+  SEGLOSS_MACRO = 1  /* a score for each class */
+};
+enum {
+  SEGLOSS_ABSENT_COUNT = 0, /* an item without targets: as the formula has it */
+  SEGLOSS_ABSENT_SKIP = 1,  /* left out of the mean */
+  SEGLOSS_ABSENT_ZERO = 2   /* 0 with zero gradient, and in the mean */
+};
+enum { SEGLOSS_MEAN = 0, SEGLOSS_SUM = 1 };
+
+typedef struct segloss_classes {
+  uint32_t struct_size;
+  int32_t activation;          /* SEGLOSS_SIGMOID */
+  int32_t average;             /* SEGLOSS_MICRO */
+  int32_t per_sample;          /* 0; 1: items are samples, or classes of samples */
+  int32_t absent;              /* SEGLOSS_ABSENT_COUNT */
+  int32_t reduction;           /* SEGLOSS_MEAN */
+  int32_t has_ignore_index;    /* 0; 1: elements with this target do not exist and are not read */
+  int32_t reserved;            /* 0 */
+  int64_t ignore_index;        /* 0; -2^24 ... 2^24 */
+  const double *class_weight;  /* NULL; a finite factor for each class's sums (micro), or item (macro) */
+  int64_t class_weight_length; /* 0; else C */
+  const int64_t *classes;      /* NULL: all; the classes that take part, each once */
+  int64_t classes_length;      /* 0 */
+} segloss_classes;
+
+static inline segloss_classes segloss_classes_default(void) {
+  segloss_classes c = {sizeof(segloss_classes), SEGLOSS_SIGMOID, SEGLOSS_MICRO, 0, SEGLOSS_ABSENT_COUNT, SEGLOSS_MEAN,
+                       0, 0, 0, 0, 0, 0, 0};
+  return c;
+}
+
+/* Parts of an overlap loss. */
+typedef struct segloss_overlap_parts {
+  uint32_t struct_size;
+  uint32_t reserved;
+  double loss;
+  double count; /* items that were averaged */
+} segloss_overlap_parts;
+
+/* Parts of a mean over elements. */
+typedef struct segloss_mean_parts {
+  uint32_t struct_size;
+  uint32_t reserved;
+  double loss;
+  double count; /* sum of the mask: elements that were averaged; 0: the loss is 0, with zero gradient */
+} segloss_mean_parts;
+
+/* Entries of the statistics of Dice, IoU, Tversky and focal Tversky for each item. They add over parts of the same items:
+   shards of the batch, unless per_sample, where each shard has samples of its own. */
+enum { SEGLOSS_OVERLAP_STATISTICS = 3 };
+
+/* ---- Dice -------------------------------------------------------------------------------------------------------- */
+
+/* L = (FP + FN)/(2TP + FP + FN + smooth) = 1 - (2I + smooth)/(sum p + sum y + smooth),
+   TP = sum p*y*m, FP = sum p*(1-y)*m, FN = sum (1-p)*y*m;  dL/dp = m*(y*(L_TP - L_FP - L_FN) + L_FP).
+
+   input    logits (probabilities with NO_ACTIVATION)     target   [0, 1], its shape, or labels     mask   or NULL
+   Nothing at all, with smooth 0: 0 with zero gradient. grad_input may be input's own memory.
+   Statistics: SEGLOSS_OVERLAP_STATISTICS an item.
+   Source: Milletari et al. 2016 (arXiv 1606.04797), linear denominators; the "loss function library" convention. */
+
+typedef struct segloss_dice_options {
+  uint32_t struct_size;
+  uint32_t reserved;              /* 0 */
+  double smooth;                  /* 1; finite */
+  const segloss_classes *classes; /* NULL: the defaults */
+} segloss_dice_options;
+
+static inline segloss_dice_options segloss_dice_options_default(void) {
+  segloss_dice_options o = {sizeof(segloss_dice_options), 0, 1.0, 0};
+  return o;
+}
+
+int32_t segloss_dice(const segloss_tensor *input, const segloss_tensor *target, const segloss_tensor *mask,
+                     const segloss_dice_options *options, double grad_output, segloss_overlap_parts *parts,
+                     const segloss_tensor *grad_input, const segloss_execution *execution, segloss_error *error);
+int32_t segloss_dice_statistics(const segloss_tensor *input, const segloss_tensor *target, const segloss_tensor *mask,
+                                const segloss_dice_options *options, double *statistics, int64_t length,
+                                const segloss_execution *execution, segloss_error *error);
+int32_t segloss_dice_finish(const segloss_tensor *input, const segloss_tensor *target, const segloss_tensor *mask,
+                            const segloss_dice_options *options, const double *statistics, int64_t length,
+                            double grad_output, segloss_overlap_parts *parts, const segloss_tensor *grad_input,
+                            const segloss_execution *execution, segloss_error *error);
+int32_t segloss_dice_items(const segloss_tensor *input, const segloss_tensor *target, const segloss_tensor *mask,
+                           const segloss_dice_options *options, const segloss_tensor *grad_output,
+                           const segloss_tensor *values, const segloss_tensor *grad_input,
+                           const segloss_execution *execution, segloss_error *error);
+
+/* ---- Dice and cross-entropy -------------------------------------------------------------------------------------- */
+
+/* L = Dice + sum l*m / sum m of each item, from one read; l is binary cross-entropy, in the logits form or (NO_ACTIVATION)
+   PyTorch's on probabilities, as segloss_bce has them. Softmax: SEGLOSS_UNSUPPORTED.
+
+   input, target, mask   as segloss_dice; probabilities and their targets in [0, 1]
+   An absent item's rule concerns its Dice alone. grad_input may be input's own memory.
+   Statistics: SEGLOSS_DICE_BCE_STATISTICS an item, which add as those of Dice do.
+   Source: the "loss function library" convention; Isensee et al. 2021 (nnU-Net). */
+enum { SEGLOSS_DICE_BCE_STATISTICS = 5 };
+
+typedef struct segloss_dice_bce_options {
+  uint32_t struct_size;
+  uint32_t reserved;              /* 0 */
+  double smooth;                  /* 1; finite */
+  const segloss_classes *classes; /* NULL: the defaults */
+} segloss_dice_bce_options;
+
+static inline segloss_dice_bce_options segloss_dice_bce_options_default(void) {
+  segloss_dice_bce_options o = {sizeof(segloss_dice_bce_options), 0, 1.0, 0};
+  return o;
+}
+
+typedef struct segloss_dice_bce_parts {
+  uint32_t struct_size;
+  uint32_t reserved;
+  double loss;
+  double bce_loss; /* mean of each item's mean cross-entropy */
+  double dice_loss;
+  double count;    /* items whose Dice was averaged */
+  double elements; /* sum of the mask */
+} segloss_dice_bce_parts;
+
+int32_t segloss_dice_bce(const segloss_tensor *input, const segloss_tensor *target, const segloss_tensor *mask,
+                         const segloss_dice_bce_options *options, double grad_output, segloss_dice_bce_parts *parts,
+                         const segloss_tensor *grad_input, const segloss_execution *execution, segloss_error *error);
+int32_t segloss_dice_bce_statistics(const segloss_tensor *input, const segloss_tensor *target,
+                                    const segloss_tensor *mask, const segloss_dice_bce_options *options,
+                                    double *statistics, int64_t length, const segloss_execution *execution,
+                                    segloss_error *error);
+int32_t segloss_dice_bce_finish(const segloss_tensor *input, const segloss_tensor *target, const segloss_tensor *mask,
+                                const segloss_dice_bce_options *options, const double *statistics, int64_t length,
+                                double grad_output, segloss_dice_bce_parts *parts, const segloss_tensor *grad_input,
+                                const segloss_execution *execution, segloss_error *error);
+int32_t segloss_dice_bce_items(const segloss_tensor *input, const segloss_tensor *target, const segloss_tensor *mask,
+                               const segloss_dice_bce_options *options, const segloss_tensor *grad_output,
+                               const segloss_tensor *values, const segloss_tensor *grad_input,
+                               const segloss_execution *execution, segloss_error *error);
+
+/* ---- Intersection over union ------------------------------------------------------------------------------------- */
+
+/* L = (FP + FN)/(TP + FP + FN + smooth) = 1 - (I + smooth)/(union + smooth).
+
+   input, target, mask, statistics   as segloss_dice
+   Source: Rahman and Wang 2016 (ISVC); the "loss function library" convention. */
+
+typedef struct segloss_iou_options {
+  uint32_t struct_size;
+  uint32_t reserved;              /* 0 */
+  double smooth;                  /* 1; finite */
+  const segloss_classes *classes; /* NULL: the defaults */
+} segloss_iou_options;
+
+static inline segloss_iou_options segloss_iou_options_default(void) {
+  segloss_iou_options o = {sizeof(segloss_iou_options), 0, 1.0, 0};
+  return o;
+}
+
+int32_t segloss_iou(const segloss_tensor *input, const segloss_tensor *target, const segloss_tensor *mask,
+                    const segloss_iou_options *options, double grad_output, segloss_overlap_parts *parts,
+                    const segloss_tensor *grad_input, const segloss_execution *execution, segloss_error *error);
+int32_t segloss_iou_statistics(const segloss_tensor *input, const segloss_tensor *target, const segloss_tensor *mask,
+                               const segloss_iou_options *options, double *statistics, int64_t length,
+                               const segloss_execution *execution, segloss_error *error);
+int32_t segloss_iou_finish(const segloss_tensor *input, const segloss_tensor *target, const segloss_tensor *mask,
+                           const segloss_iou_options *options, const double *statistics, int64_t length,
+                           double grad_output, segloss_overlap_parts *parts, const segloss_tensor *grad_input,
+                           const segloss_execution *execution, segloss_error *error);
+int32_t segloss_iou_items(const segloss_tensor *input, const segloss_tensor *target, const segloss_tensor *mask,
+                          const segloss_iou_options *options, const segloss_tensor *grad_output,
+                          const segloss_tensor *values, const segloss_tensor *grad_input,
+                          const segloss_execution *execution, segloss_error *error);
+
+/* ---- Tversky ----------------------------------------------------------------------------------------------------- */
+
+/* L = (alpha*FP + beta*FN)/(TP + alpha*FP + beta*FN + smooth) = 1 - (TP + smooth)/(...).
+
+   input, target, mask, statistics   as segloss_dice
+   Source: Salehi et al. 2017 (arXiv 1706.05721), equation 3; the "loss function library" convention. */
+
+typedef struct segloss_tversky_options {
+  uint32_t struct_size;
+  uint32_t reserved;              /* 0 */
+  double alpha;                   /* 0.5; finite; the price of a false positive */
+  double beta;                    /* 0.5; finite; of a false negative */
+  double smooth;                  /* 1; finite */
+  const segloss_classes *classes; /* NULL: the defaults */
+} segloss_tversky_options;
+
+static inline segloss_tversky_options segloss_tversky_options_default(void) {
+  segloss_tversky_options o = {sizeof(segloss_tversky_options), 0, 0.5, 0.5, 1.0, 0};
+  return o;
+}
+
+int32_t segloss_tversky(const segloss_tensor *input, const segloss_tensor *target, const segloss_tensor *mask,
+                        const segloss_tversky_options *options, double grad_output, segloss_overlap_parts *parts,
+                        const segloss_tensor *grad_input, const segloss_execution *execution, segloss_error *error);
+int32_t segloss_tversky_statistics(const segloss_tensor *input, const segloss_tensor *target,
+                                   const segloss_tensor *mask, const segloss_tversky_options *options,
+                                   double *statistics, int64_t length, const segloss_execution *execution,
+                                   segloss_error *error);
+int32_t segloss_tversky_finish(const segloss_tensor *input, const segloss_tensor *target, const segloss_tensor *mask,
+                               const segloss_tversky_options *options, const double *statistics, int64_t length,
+                               double grad_output, segloss_overlap_parts *parts, const segloss_tensor *grad_input,
+                               const segloss_execution *execution, segloss_error *error);
+int32_t segloss_tversky_items(const segloss_tensor *input, const segloss_tensor *target, const segloss_tensor *mask,
+                              const segloss_tversky_options *options, const segloss_tensor *grad_output,
+                              const segloss_tensor *values, const segloss_tensor *grad_input,
+                              const segloss_execution *execution, segloss_error *error);
+
+/* ---- Focal Tversky ----------------------------------------------------------------------------------------------- */
+
+/* L = T^gamma, T the Tversky loss. Where T is exactly 0 and gamma < 1 the gradient is 0.
+
+   input, target, mask, statistics   as segloss_dice
+   Source: Abraham and Khan 2019 (arXiv 1810.07842), equation 4 (whose exponent is 1/gamma); the "loss function library"
+   convention. */
+
+typedef struct segloss_focal_tversky_options {
+  uint32_t struct_size;
+  uint32_t reserved;              /* 0 */
+  double alpha;                   /* 0.5; finite; the price of a false positive */
+  double beta;                    /* 0.5; finite; of a false negative */
+  double gamma;                   /* 1; finite */
+  double smooth;                  /* 1; finite */
+  const segloss_classes *classes; /* NULL: the defaults */
+} segloss_focal_tversky_options;
+
+static inline segloss_focal_tversky_options segloss_focal_tversky_options_default(void) {
+  segloss_focal_tversky_options o = {sizeof(segloss_focal_tversky_options), 0, 0.5, 0.5, 1.0, 1.0, 0};
+  return o;
+}
+
+int32_t segloss_focal_tversky(const segloss_tensor *input, const segloss_tensor *target, const segloss_tensor *mask,
+                              const segloss_focal_tversky_options *options, double grad_output,
+                              segloss_overlap_parts *parts, const segloss_tensor *grad_input,
+                              const segloss_execution *execution, segloss_error *error);
+int32_t segloss_focal_tversky_statistics(const segloss_tensor *input, const segloss_tensor *target,
+                                         const segloss_tensor *mask, const segloss_focal_tversky_options *options,
+                                         double *statistics, int64_t length, const segloss_execution *execution,
+                                         segloss_error *error);
+int32_t segloss_focal_tversky_finish(const segloss_tensor *input, const segloss_tensor *target,
+                                     const segloss_tensor *mask, const segloss_focal_tversky_options *options,
+                                     const double *statistics, int64_t length, double grad_output,
+                                     segloss_overlap_parts *parts, const segloss_tensor *grad_input,
+                                     const segloss_execution *execution, segloss_error *error);
+int32_t segloss_focal_tversky_items(const segloss_tensor *input, const segloss_tensor *target,
+                                    const segloss_tensor *mask, const segloss_focal_tversky_options *options,
+                                    const segloss_tensor *grad_output, const segloss_tensor *values,
+                                    const segloss_tensor *grad_input, const segloss_execution *execution,
+                                    segloss_error *error);
+
+/* ---- Binary cross-entropy ---------------------------------------------------------------------------------------- */
+
+/* L = sum l*w*m*(class weight) / sum m, of each element:
+     LOGITS   l = (1-y)*softplus(x) + a*y*softplus(-x), a = pos_weight                 dl/dx = (1-y)*s(x) - a*y*(1-s(x))
+     TORCH    l = -y*max(log p, -100) - (1-y)*max(log1p(-p), -100)                     dl/dp = (p-y)/max(p*(1-p), 1e-12)
+     PADDLE   the same with log(1-p)
+
+   input    logits, or probabilities in [0, 1]            target   its shape, or labels (TORCH: in [0, 1])
+   weight   of elements, or NULL; not in the divisor      mask     or NULL; both may lack the classes
+   From logits nothing is capped. The clamps are not differentiated. grad_input may be input's own memory.
+   Items: the map, of input's shape; grad_output likewise. Of `classes`: reduction, ignore_index, class_weight; the rest
+   must be the defaults. Statistics: SEGLOSS_MEAN_STATISTICS entries, which add over batches.
+   Source: BCEWithLogitsLoss and BCELoss of PyTorch, BCELoss of PaddlePaddle. */
+enum { SEGLOSS_MEAN_STATISTICS = 2 };
+
+typedef struct segloss_bce_options {
+  uint32_t struct_size;
+  int32_t form;                   /* SEGLOSS_BCE_LOGITS */
+  const double *pos_weight;       /* NULL: 1; one factor for positives, or one a class; LOGITS only */
+  int64_t pos_weight_length;      /* 0, 1 or C */
+  const segloss_classes *classes; /* NULL: the defaults */
+} segloss_bce_options;
+
+static inline segloss_bce_options segloss_bce_options_default(void) {
+  segloss_bce_options o = {sizeof(segloss_bce_options), SEGLOSS_BCE_LOGITS, 0, 0, 0};
+  return o;
+}
+
+int32_t segloss_bce(const segloss_tensor *input, const segloss_tensor *target, const segloss_tensor *weight,
+                    const segloss_tensor *mask, const segloss_bce_options *options, double grad_output,
+                    segloss_mean_parts *parts, const segloss_tensor *grad_input, const segloss_execution *execution,
+                    segloss_error *error);
+int32_t segloss_bce_statistics(const segloss_tensor *input, const segloss_tensor *target, const segloss_tensor *weight,
+                               const segloss_tensor *mask, const segloss_bce_options *options, double *statistics,
+                               int64_t length, const segloss_execution *execution, segloss_error *error);
+int32_t segloss_bce_finish(const segloss_tensor *input, const segloss_tensor *target, const segloss_tensor *weight,
+                           const segloss_tensor *mask, const segloss_bce_options *options, const double *statistics,
+                           int64_t length, double grad_output, segloss_mean_parts *parts,
+                           const segloss_tensor *grad_input, const segloss_execution *execution, segloss_error *error);
+int32_t segloss_bce_items(const segloss_tensor *input, const segloss_tensor *target, const segloss_tensor *weight,
+                          const segloss_tensor *mask, const segloss_bce_options *options,
+                          const segloss_tensor *grad_output, const segloss_tensor *values,
+                          const segloss_tensor *grad_input, const segloss_execution *execution, segloss_error *error);
+
+/* ---- Focal ------------------------------------------------------------------------------------------------------- */
+
+/* PUBLISHED   L = alpha*(1 - e^-B)^gamma*B, B the mean cross-entropy: the factor is one number for the whole batch
+   PAPER       l = alpha_t*(1 - p_t)^gamma*CE of each element, p_t = p*y + (1-p)*(1-y), alpha_t = alpha*y + (1-alpha)*(1-y);
+               L = sum l*w*m*(class weight) / sum m
+
+   input, target, weight, mask, classes, statistics   as segloss_bce (PyTorch's form on probabilities)
+   B = 0: zero gradient for every gamma. PUBLISHED has no sum and no items. grad_input may be input's own memory.
+   Source: Lin et al. 2017 (arXiv 1708.02002), equation 5; PUBLISHED is the "loss function library" form. */
+
+enum { SEGLOSS_FOCAL_PUBLISHED = 0, SEGLOSS_FOCAL_PAPER = 1 };
+
+typedef struct segloss_focal_options {
+  uint32_t struct_size;
+  int32_t variant;                /* SEGLOSS_FOCAL_PUBLISHED */
+  int32_t from_logits;            /* 1 */
+  uint32_t reserved;              /* 0 */
+  double alpha;                   /* 0.8, as published (paper: 0.25); finite; negative: no alpha_t */
+  double gamma;                   /* 2; >= 0 */
+  const segloss_classes *classes; /* NULL: the defaults */
+} segloss_focal_options;
+
+static inline segloss_focal_options segloss_focal_options_default(void) {
+  segloss_focal_options o = {sizeof(segloss_focal_options), SEGLOSS_FOCAL_PUBLISHED, 1, 0, 0.8, 2.0, 0};
+  return o;
+}
+
+typedef struct segloss_focal_parts {
+  uint32_t struct_size;
+  uint32_t reserved;
+  double loss;
+  double bce_loss; /* the mean cross-entropy; PAPER: loss itself */
+  double count;    /* sum of the mask */
+} segloss_focal_parts;
+
+int32_t segloss_focal(const segloss_tensor *input, const segloss_tensor *target, const segloss_tensor *weight,
+                      const segloss_tensor *mask, const segloss_focal_options *options, double grad_output,
+                      segloss_focal_parts *parts, const segloss_tensor *grad_input, const segloss_execution *execution,
+                      segloss_error *error);
+int32_t segloss_focal_statistics(const segloss_tensor *input, const segloss_tensor *target,
+                                 const segloss_tensor *weight, const segloss_tensor *mask,
+                                 const segloss_focal_options *options, double *statistics, int64_t length,
+                                 const segloss_execution *execution, segloss_error *error);
+int32_t segloss_focal_finish(const segloss_tensor *input, const segloss_tensor *target, const segloss_tensor *weight,
+                             const segloss_tensor *mask, const segloss_focal_options *options,
+                             const double *statistics, int64_t length, double grad_output, segloss_focal_parts *parts,
+                             const segloss_tensor *grad_input, const segloss_execution *execution,
+                             segloss_error *error);
+int32_t segloss_focal_items(const segloss_tensor *input, const segloss_tensor *target, const segloss_tensor *weight,
+                            const segloss_tensor *mask, const segloss_focal_options *options,
+                            const segloss_tensor *grad_output, const segloss_tensor *values,
+                            const segloss_tensor *grad_input, const segloss_execution *execution,
+                            segloss_error *error);
+
+/* ---- Smooth L1 --------------------------------------------------------------------------------------------------- */
+
+/* l = d*d/(2*beta) if |d| < beta, else |d| - beta/2, d = x - y;  L = sum l*w*m / sum m.
+
+   input    any values, any shape       target, weight, mask   its shape (weight and mask may lack dimension 1, or be NULL)
+   beta = 0 is L1; CTPN's sigma is beta = 1/sigma^2. grad_input may be input's own memory. Items as segloss_bce.
+   Statistics: SEGLOSS_MEAN_STATISTICS entries, which add over batches.
+   Source: Girshick 2015 (arXiv 1504.08083), equation 3; SmoothL1Loss of PyTorch. */
+
+typedef struct segloss_smooth_l1_options {
+  uint32_t struct_size;
+  int32_t reduction; /* SEGLOSS_MEAN */
+  double beta;       /* 1; >= 0 */
+} segloss_smooth_l1_options;
+
+static inline segloss_smooth_l1_options segloss_smooth_l1_options_default(void) {
+  segloss_smooth_l1_options o = {sizeof(segloss_smooth_l1_options), SEGLOSS_MEAN, 1.0};
+  return o;
+}
+
+int32_t segloss_smooth_l1(const segloss_tensor *input, const segloss_tensor *target, const segloss_tensor *weight,
+                          const segloss_tensor *mask, const segloss_smooth_l1_options *options, double grad_output,
+                          segloss_mean_parts *parts, const segloss_tensor *grad_input,
+                          const segloss_execution *execution, segloss_error *error);
+int32_t segloss_smooth_l1_statistics(const segloss_tensor *input, const segloss_tensor *target,
+                                     const segloss_tensor *weight, const segloss_tensor *mask,
+                                     const segloss_smooth_l1_options *options, double *statistics, int64_t length,
+                                     const segloss_execution *execution, segloss_error *error);
+int32_t segloss_smooth_l1_finish(const segloss_tensor *input, const segloss_tensor *target,
+                                 const segloss_tensor *weight, const segloss_tensor *mask,
+                                 const segloss_smooth_l1_options *options, const double *statistics, int64_t length,
+                                 double grad_output, segloss_mean_parts *parts, const segloss_tensor *grad_input,
+                                 const segloss_execution *execution, segloss_error *error);
+int32_t segloss_smooth_l1_items(const segloss_tensor *input, const segloss_tensor *target,
+                                const segloss_tensor *weight, const segloss_tensor *mask,
+                                const segloss_smooth_l1_options *options, const segloss_tensor *grad_output,
+                                const segloss_tensor *values, const segloss_tensor *grad_input,
+                                const segloss_execution *execution, segloss_error *error);
+
+/* ---- Cross-entropy over classes ---------------------------------------------------------------------------------- */
+
+/* l = -sum_c t_c*log softmax(x)_c, t_c = w_c*((1-e)*y_c + e/C), w the class weights, e the label smoothing;
+   labels: L = sum l*v*m / sum w_y*m over those that are not ignored; class probabilities: L = sum l*v*m / sum m.
+
+   input    logits, N x C x ...         target   integer labels, N x ... or N x 1 x ..., or probabilities of input's shape
+   weight   v, of positions, N x ... or N x 1 x ..., or NULL; not in the divisor             mask   likewise
+   Nothing to count: 0 with zero gradient. grad_input may be input's own memory. Items: a map of shape N x ...
+   Statistics: SEGLOSS_CROSS_ENTROPY_STATISTICS entries, which add over batches.
+   Source: CrossEntropyLoss of PyTorch; Ronneberger et al. 2015 (arXiv 1505.04597), equation 1, for v. */
+enum { SEGLOSS_CROSS_ENTROPY_STATISTICS = 3 };
+
+typedef struct segloss_cross_entropy_options {
+  uint32_t struct_size;
+  int32_t reduction;           /* SEGLOSS_MEAN */
+  int32_t has_ignore_index;    /* 1 */
+  uint32_t reserved;           /* 0 */
+  int64_t ignore_index;        /* -100; -2^24 ... 2^24; of labels only */
+  double label_smoothing;      /* 0; 0 ... 1 */
+  const double *class_weight;  /* NULL; a finite factor for each class */
+  int64_t class_weight_length; /* 0; else C */
+} segloss_cross_entropy_options;
+
+static inline segloss_cross_entropy_options segloss_cross_entropy_options_default(void) {
+  segloss_cross_entropy_options o = {sizeof(segloss_cross_entropy_options), SEGLOSS_MEAN, 1, 0, -100, 0.0, 0, 0};
+  return o;
+}
+
+typedef struct segloss_cross_entropy_parts {
+  uint32_t struct_size;
+  uint32_t reserved;
+  double loss;
+  double count;   /* positions that counted */
+  double divisor; /* sum of w_y*m; for class probabilities, or a sum, what it is there */
+} segloss_cross_entropy_parts;
+
+int32_t segloss_cross_entropy(const segloss_tensor *input, const segloss_tensor *target, const segloss_tensor *weight,
+                              const segloss_tensor *mask, const segloss_cross_entropy_options *options,
+                              double grad_output, segloss_cross_entropy_parts *parts, const segloss_tensor *grad_input,
+                              const segloss_execution *execution, segloss_error *error);
+int32_t segloss_cross_entropy_statistics(const segloss_tensor *input, const segloss_tensor *target,
+                                         const segloss_tensor *weight, const segloss_tensor *mask,
+                                         const segloss_cross_entropy_options *options, double *statistics,
+                                         int64_t length, const segloss_execution *execution, segloss_error *error);
+int32_t segloss_cross_entropy_finish(const segloss_tensor *input, const segloss_tensor *target,
+                                     const segloss_tensor *weight, const segloss_tensor *mask,
+                                     const segloss_cross_entropy_options *options, const double *statistics,
+                                     int64_t length, double grad_output, segloss_cross_entropy_parts *parts,
+                                     const segloss_tensor *grad_input, const segloss_execution *execution,
+                                     segloss_error *error);
+int32_t segloss_cross_entropy_items(const segloss_tensor *input, const segloss_tensor *target,
+                                    const segloss_tensor *weight, const segloss_tensor *mask,
+                                    const segloss_cross_entropy_options *options, const segloss_tensor *grad_output,
+                                    const segloss_tensor *values, const segloss_tensor *grad_input,
+                                    const segloss_execution *execution, segloss_error *error);
+
 #ifdef __cplusplus
 }
 #endif

@@ -173,3 +173,28 @@ func finish<L: Loss>(
         Array(UnsafeBufferPointer(start: statistics, count: Int(length))), gradOutput: gradOutput,
         gradients: gradients)
 }
+
+/// Value, parts and gradient of a loss of one prediction, in one call.
+func oneCall<L: Loss, P: BitwiseCopyable>(
+    _ error: UnsafeMutablePointer<segloss_error>?, _ parts: UnsafeMutablePointer<P>?, _ gradOutput: Double,
+    _ gradient: (StaticString, UnsafePointer<segloss_tensor>?), _ loss: () throws(LossError) -> L,
+    _ write: (L.Parts, UnsafeMutablePointer<P>?) -> Void
+) -> Int32 {
+    status(error) { () throws(LossError) in
+        try check(parts: parts)
+        write(try loss()(gradOutput: gradOutput, gradients: gradients(gradient)), parts)
+    }
+}
+
+/// The same from statistics.
+func finishCall<L: Loss, P: BitwiseCopyable>(
+    _ error: UnsafeMutablePointer<segloss_error>?, _ statistics: UnsafePointer<Double>?, _ length: Int64,
+    _ parts: UnsafeMutablePointer<P>?, _ gradOutput: Double,
+    _ gradient: (StaticString, UnsafePointer<segloss_tensor>?), _ loss: () throws(LossError) -> L,
+    _ write: (L.Parts, UnsafeMutablePointer<P>?) -> Void
+) -> Int32 {
+    status(error) { () throws(LossError) in
+        try check(parts: parts)
+        write(try finish(loss(), statistics, length, gradOutput, gradients(gradient)), parts)
+    }
+}

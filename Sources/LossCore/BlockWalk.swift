@@ -84,6 +84,7 @@ struct BlockWalk {
     let kernels: Kernels
     let skipMasked: Bool
     private let blockSize: Int
+    private let hasIgnored: Bool
     private var readers: [Reader]
     private var writers: [Writer?]
     let memory: WorkerMemory
@@ -93,6 +94,7 @@ struct BlockWalk {
         self.memory = memory
         kernels = sweep.kernels
         blockSize = sweep.blockSize
+        hasIgnored = sweep.inputs.contains { $0.ignored != nil }
         skipMasked = sweep.execution.nonFinite == .skipMasked
         let conversions = sweep.conversions
         let native: ElementType = sweep.isDouble ? .f64 : .f32
@@ -152,6 +154,7 @@ struct BlockWalk {
             for i in readers.indices {
                 memory.inputs[i] = readers[i].next(size, padded, memory.slot(i))
             }
+            if hasIgnored { hideIgnored(padded) }
             if skipMasked { hideMasked(padded) }
             if sweep.checksValues {
                 for i in readers.indices { valid = sweep.accepts(i, memory.inputs[i], padded) && valid }
@@ -180,6 +183,15 @@ struct BlockWalk {
                 half /= 2
             }
             results[i] = lanes[0]
+        }
+    }
+
+    private func hideIgnored(_ padded: Int) {
+        for (i, operand) in sweep.inputs.enumerated() {
+            guard let ignored = operand.ignored else { continue }
+            let visible = memory.slot(i)
+            kernels.not_ignored(memory.inputs[ignored.operand], ignored.value, memory.inputs[i], visible, padded)
+            memory.inputs[i] = UnsafeRawPointer(visible)
         }
     }
 

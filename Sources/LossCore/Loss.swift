@@ -92,18 +92,28 @@ extension Loss {
         _ statistics: [Double], _ gradOutput: Double, _ gradients: [Tensor?]
     ) throws(LossError) -> Parts {
         let parts = try parts(statistics)
-        if gradients.contains(where: { $0 != nil }) {
-            var sweep = plan.sweep
-            sweep.sums = 0
-            sweep.histograms = 0
-            sweep.outputs = outputs(gradients)
-            try sweep.run { gradient($0, parts, times: gradOutput) }
-        }
+        try writeCheckedGradients(parts, gradOutput, gradients)
         return parts
     }
 
+    /// The gradient of parts that somebody has made.
+    func writeGradients(_ parts: Parts, _ gradOutput: Double, _ gradients: [Tensor?]) throws(LossError) {
+        try writeCheckedGradients(parts, gradOutput, try checked(gradients))
+    }
+
+    private func writeCheckedGradients(
+        _ parts: Parts, _ gradOutput: Double, _ gradients: [Tensor?]
+    ) throws(LossError) {
+        guard gradients.contains(where: { $0 != nil }) else { return }
+        var sweep = plan.sweep
+        sweep.sums = 0
+        sweep.histograms = 0
+        sweep.outputs = outputs(gradients)
+        try sweep.run { gradient($0, parts, times: gradOutput) }
+    }
+
     /// The gradients in the shape of their predictions, a unit channel dropped as theirs was.
-    private func checked(_ gradients: [Tensor?]) throws(LossError) -> [Tensor?] {
+    func checked(_ gradients: [Tensor?]) throws(LossError) -> [Tensor?] {
         var checked: [Tensor?] = []
         for (i, gradient) in gradients.enumerated() {
             guard var gradient else {
@@ -131,6 +141,10 @@ extension Tensor {
     func requireOutput(like prediction: Tensor) throws(LossError) {
         try requireShape(of: prediction)
         try requireType(of: prediction)
+        try requireWritable()
+    }
+
+    func requireWritable() throws(LossError) {
         guard !overlapsItself else {
             throw LossError(
                 .overlap, "\(name): strides \(strides.text) put several elements in one place, it cannot be written")

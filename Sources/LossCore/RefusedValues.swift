@@ -28,15 +28,13 @@ extension Sweep {
                 let read = conversions[operand.tensor.type].widen
                 for index in 0..<total {
                     memset(one, 0, 2 * lanes * 8)
-                    if let mask = operand.mask, execution.nonFinite == .skipMasked {
-                        let m = inputs[mask].tensor
-                        conversions[m.type].widen(m.data + m.offset(of: index) * m.type.bytes, 1, one, 1)
-                        if isDouble
-                            ? one.load(as: Double.self) == 0 : one.load(as: Float.self) == 0
-                        {
-                            continue
-                        }
+                    func value(of i: Int) -> Double {
+                        let tensor = inputs[i].tensor
+                        conversions[tensor.type].widen(tensor.data + tensor.offset(of: index) * tensor.type.bytes, 1, one, 1)
+                        return isDouble ? one.load(as: Double.self) : Double(one.load(as: Float.self))
                     }
+                    if let mask = operand.mask, execution.nonFinite == .skipMasked, value(of: mask) == 0 { continue }
+                    if let ignored = operand.ignored, value(of: ignored.operand) == ignored.value { continue }
                     let tensor = operand.tensor
                     read(tensor.data + tensor.offset(of: index) * tensor.type.bytes, 1, one, 1)
                     guard isRefused(operand, one, lanes) else { continue }

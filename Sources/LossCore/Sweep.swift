@@ -34,6 +34,8 @@ struct Operand {
     var tensor: Tensor
     /// The operand that masks this one.
     var mask: Int?
+    /// The operand whose value this is says not to read this one.
+    var ignored: Ignored?
     /// Refuse values outside [0, 1], and NaN.
     var isProbability = false
     /// Refuse what is not one of these classes.
@@ -42,14 +44,22 @@ struct Operand {
     var halo = 0
 
     init(
-        _ tensor: Tensor, mask: Int? = nil, isProbability: Bool = false, labels: Labels? = nil, halo: Int = 0
+        _ tensor: Tensor, mask: Int? = nil, ignored: Ignored? = nil, isProbability: Bool = false, labels: Labels? = nil,
+        halo: Int = 0
     ) {
         self.tensor = tensor
         self.mask = mask
+        self.ignored = ignored
         self.isProbability = isProbability
         self.labels = labels
         self.halo = halo
     }
+}
+
+/// Elements at which another operand has a certain value count as 0, whatever they hold.
+struct Ignored {
+    var operand: Int
+    var value: Double
 }
 
 /// The labels that a target may hold: 0 … classes − 1, and one that says to ignore the element.
@@ -132,7 +142,7 @@ struct Sweep {
 
     let execution: Execution
     /// Inputs in logical order; all have `groups` × `groupSize` elements.
-    let inputs: [Operand]
+    var inputs: [Operand]
     /// Gradients to write; what goes to a nil one is dropped.
     var outputs: [Tensor?] = []
     var groups = 1

@@ -206,6 +206,12 @@ extension Tensor {
         }
     }
 
+    func requireShape(_ expected: Extents, _ meaning: StaticString) throws(LossError) {
+        guard shape == expected else {
+            throw LossError(.shape, "\(name): expected shape \(expected.text), \(meaning), got \(shape.text)")
+        }
+    }
+
     func requireRank(_ rank: Int, _ meaning: StaticString) throws(LossError) {
         guard shape.rank == rank else {
             throw LossError(.rank, "\(name): expected rank \(rank), \(meaning), got shape \(shape.text)")

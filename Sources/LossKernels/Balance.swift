@@ -42,6 +42,11 @@ func product<V: Vector>(_: V.Type, _ a: In, _ b: In, _ out: Out, _ n: Int) {
 }
 
 @inline(__always)
+func clear<V: Vector>(_: V.Type, _ out: Out, _ n: Int) {
+    map(out, n) { _ in V(0) }
+}
+
+@inline(__always)
 func scale<V: Vector>(_: V.Type, _ a: In, _ c: Double, _ out: Out, _ n: Int) {
     let c = V(c)
     map(out, n) { i in c * V.load(a, i) }

@@ -8,6 +8,8 @@ typealias Planes = UnsafePointer<UnsafeRawPointer>
 /// This module's kernels, compiled for the instruction set that the package description gives it.
 public func kernelTable() -> KernelTable {
     KernelTable(
+        exp: { V64($0).exp().lanes[0] },
+        log: { V64($0).log().lanes[0] },
         f32: Kernels(
             overlap: { overlap(V32.self, $0, $1, $2, $3, $4, $5) },
             overlap_logits: { overlapLogits(V32.self, $0, $1, $2, $3, $4) },
@@ -22,6 +24,7 @@ public func kernelTable() -> KernelTable {
             sum2: { sum2(V32.self, $0, $1, $2, $3) },
             dot: { dot(V32.self, $0, $1, $2, $3) },
             product: { product(V32.self, $0, $1, $2, $3) },
+            clear: { clear(V32.self, $0, $1) },
             scale: { scale(V32.self, $0, $1, $2, $3) },
             add_scaled: { addScaled(V32.self, $0, $1, $2, $3) },
             keep: { keep(V32.self, $0, $1, $2, $3) },
@@ -73,6 +76,7 @@ public func kernelTable() -> KernelTable {
             sum2: { sum2(V64.self, $0, $1, $2, $3) },
             dot: { dot(V64.self, $0, $1, $2, $3) },
             product: { product(V64.self, $0, $1, $2, $3) },
+            clear: { clear(V64.self, $0, $1) },
             scale: { scale(V64.self, $0, $1, $2, $3) },
             add_scaled: { addScaled(V64.self, $0, $1, $2, $3) },
             keep: { keep(V64.self, $0, $1, $2, $3) },

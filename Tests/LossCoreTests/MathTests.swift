@@ -101,7 +101,7 @@ final class MathTests: XCTestCase {
         let inputs = Self.patterns.filter { $0.isFinite }
         let zeros = [Float](repeating: 0, count: inputs.count)
         check("softplus", bound: 3, inputs, truth: { max($0, 0) + log1p(exp(-abs($0))) }) { level in
-            apply(level, [inputs, zeros]) { k, x, out, n in k.bce_logits(x[0], x[1], out, n) }
+            apply(level, [inputs, zeros]) { k, x, out, n in k.bce_logits(x[0], x[1], 1, out, n) }
         }
     }
 

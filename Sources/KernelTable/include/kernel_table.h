@@ -47,8 +47,9 @@ typedef struct {
   void (*sum)(const void *a, long n, double *sums);
   void (*sum2)(const void *a, const void *b, long n, double *sums);
   void (*dot)(const void *a, const void *b, long n, double *sums);
-  /* out = a*b + 0 (the 0 turns -0 into +0); out = c*a; out += c*a; out = m != 0 ? a : 0 */
+  /* out = a*b + 0 (the 0 turns -0 into +0); out = 0; out = c*a; out += c*a; out = m != 0 ? a : 0 */
   void (*product)(const void *a, const void *b, void *out, long n);
+  void (*clear)(void *out, long n);
   void (*scale)(const void *a, double c, void *out, long n);
   void (*add_scaled)(const void *a, double c, void *out, long n);
   void (*keep)(const void *a, const void *m, void *out, long n);
@@ -138,6 +139,9 @@ typedef struct {
 } Conversions;
 
 typedef struct {
+  /* Of one number, with the bits that all levels have (a libm's differ from processor to processor). */
+  double (*exp)(double x);
+  double (*log)(double x);
   Kernels f32, f64;
   Conversions to_f32, to_f64;
 } KernelTable;

@@ -1,0 +1,66 @@
+import CLosses
+import LossCore
+
+private func loss(
+    _ input: UnsafePointer<segloss_tensor>?, _ target: UnsafePointer<segloss_tensor>?,
+    _ mask: UnsafePointer<segloss_tensor>?, _ pointer: UnsafePointer<segloss_dice_options>?,
+    _ run: UnsafePointer<segloss_execution>?
+) throws(LossError) -> OverlapLoss<Dice> {
+    let o = try options("options", pointer, segloss_dice_options_default())
+    try requireUnused(o.reserved)
+    return try OverlapLoss(Dice(smooth: o.smooth), pred: tensor("input", input), target: tensor("target", target), mask: optionalTensor("mask", mask),
+        classes(o.classes), execution(run))
+}
+
+@_cdecl("segloss_dice") @implementation
+public func segloss_dice(
+    _ input: UnsafePointer<segloss_tensor>!, _ target: UnsafePointer<segloss_tensor>!,
+    _ mask: UnsafePointer<segloss_tensor>!, _ options: UnsafePointer<segloss_dice_options>!, _ grad_output: Double,
+    _ parts: UnsafeMutablePointer<segloss_overlap_parts>!, _ grad_input: UnsafePointer<segloss_tensor>!,
+    _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
+) -> Int32 {
+    oneCall(error, parts, grad_output, ("grad_input", grad_input), { () throws(LossError) in
+        try loss(input, target, mask, options, execution)
+    }, write)
+}
+
+@_cdecl("segloss_dice_statistics") @implementation
+public func segloss_dice_statistics(
+    _ input: UnsafePointer<segloss_tensor>!, _ target: UnsafePointer<segloss_tensor>!,
+    _ mask: UnsafePointer<segloss_tensor>!, _ options: UnsafePointer<segloss_dice_options>!,
+    _ statistics: UnsafeMutablePointer<Double>!, _ length: Int64, _ execution: UnsafePointer<segloss_execution>!,
+    _ error: UnsafeMutablePointer<segloss_error>!
+) -> Int32 {
+    status(error) { () throws(LossError) in
+        try writeStatistics(loss(input, target, mask, options, execution), to: statistics, length)
+    }
+}
+
+@_cdecl("segloss_dice_finish") @implementation
+public func segloss_dice_finish(
+    _ input: UnsafePointer<segloss_tensor>!, _ target: UnsafePointer<segloss_tensor>!,
+    _ mask: UnsafePointer<segloss_tensor>!, _ options: UnsafePointer<segloss_dice_options>!,
+    _ statistics: UnsafePointer<Double>!, _ length: Int64, _ grad_output: Double,
+    _ parts: UnsafeMutablePointer<segloss_overlap_parts>!, _ grad_input: UnsafePointer<segloss_tensor>!,
+    _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
+) -> Int32 {
+    finishCall(error, statistics, length, parts, grad_output, ("grad_input", grad_input), { () throws(LossError) in
+        try loss(input, target, mask, options, execution)
+    }, write)
+}
+
+@_cdecl("segloss_dice_items") @implementation
+public func segloss_dice_items(
+    _ input: UnsafePointer<segloss_tensor>!, _ target: UnsafePointer<segloss_tensor>!,
+    _ mask: UnsafePointer<segloss_tensor>!, _ options: UnsafePointer<segloss_dice_options>!,
+    _ grad_output: UnsafePointer<segloss_tensor>!, _ values: UnsafePointer<segloss_tensor>!,
+    _ grad_input: UnsafePointer<segloss_tensor>!, _ execution: UnsafePointer<segloss_execution>!,
+    _ error: UnsafeMutablePointer<segloss_error>!
+) -> Int32 {
+    status(error) { () throws(LossError) in
+        let loss = try loss(input, target, mask, options, execution)
+        try loss.items(
+            shape: loss.itemsShape, gradOutput: optionalTensor("grad_output", grad_output),
+            values: optionalTensor("values", values), gradients: [optionalTensor("grad_input", grad_input)])
+    }
+}

@@ -1,0 +1,193 @@
+/// Cross-entropy over the classes of each position, from logits.
+///
+///     ℓ = −Σ_c t_c·log softmax(x)_c,   t_c = w_c·((1−ε)·y_c + ε/C)         dℓ/dx_c = p_c·Σ t − t_c
+///     labels          L = Σ ℓ·v·m / Σ w_y·m         (m = 0 where the label is the ignored one)
+///     probabilities   L = Σ ℓ·v·m / Σ m
+///
+/// w are class weights, ε label smoothing, v weights of positions (U-Net's), which do not enter the divisor, m a mask.
+/// Nothing to count: 0 with zero gradient. log p comes from the largest logit and the sum of the others, p·Σt − t from p and
+/// 1 − p, so that certain predictions keep their digits.
+/// Source: `CrossEntropyLoss` of PyTorch, whose convention all of this is; Ronneberger et al. 2015 (U-Net, arXiv
+/// 1505.04597), equation 1, for v; Szegedy et al. 2016 (arXiv 1512.00567), section 7, for ε.
+public struct CrossEntropyLoss: Loss {
+    public struct Options: Sendable {
+        public var smoothing: Double
+        public var reduction: Classes.Reduction
+        public var ignored: Int?
+        /// A factor for each class.
+        public var weights: [Double]?
+
+        public init(smoothing: Double, reduction: Classes.Reduction, ignored: Int?, weights: [Double]?) {
+            (self.smoothing, self.reduction, self.ignored, self.weights) = (smoothing, reduction, ignored, weights)
+        }
+    }
+
+    let options: Options
+    let planes: Planes
+    let pred, target: Tensor
+    let weight, mask: Tensor?
+    let execution: Execution
+
+    public init(
+        _ options: Options, pred: Tensor, target: Tensor, weight: Tensor?, mask: Tensor?, _ execution: Execution
+    ) throws(LossError) {
+        guard options.smoothing >= 0, options.smoothing <= 1 else {
+            throw LossError(.option, "label_smoothing: expected a number from 0 to 1, got \(options.smoothing)")
+        }
+        (self.options, self.pred, self.target, self.weight, self.mask) = (options, pred, target, weight, mask)
+        self.execution = execution
+        for other in [weight, mask] {
+            guard let other, other.shape == pred.shape, pred.shape.rank < 2 || pred.shape[1] != 1 else { continue }
+            throw LossError(
+                .shape, "\(other.name): expected shape \(pred.shapeWithoutClasses), one number a position, got "
+                    + "\(other.shape.text)")
+        }
+        var classes = Classes()
+        classes.activation = .softmax
+        classes.weights = options.weights
+        // Probabilities are not labels: upstream ignores nothing there.
+        classes.ignored = target.shape == pred.shape ? nil : options.ignored
+        planes = try Planes(
+            pred, target: target, mask: mask, weight: weight, classes, targetForm: .classLabels)
+    }
+
+    public struct Parts: Sendable {
+        public var loss: Double
+        /// Σ m: positions that counted.
+        public var count: Double
+        /// What the sum is divided by.
+        public var divisor: Double
+        fileprivate var factor: Double
+    }
+
+    // MARK: Statistics
+
+    /// Σ ℓ·v·m, Σ w_y·m (Σ m for probabilities), Σ m.
+    public static var sums: Int { 3 }
+
+    public var predictions: [Tensor] { [pred] }
+    public var constants: [Tensor] { [target, weight, mask].compactMap { $0 } }
+    public var statisticsCount: Int { Self.sums }
+
+    // Temporaries after those of the planes: the largest logit, the log of the rest, ℓ and Σt; then p, 1−p and t by class.
+    private var largest: Int { Planes.temporaries }
+    private var rest: Int { largest + 1 }
+    private var l: Int { largest + 2 }
+    private var total: Int { largest + 3 }
+    private var p: Int { largest + 4 }
+    private var q: Int { p + planes.count }
+    private var t: Int { q + planes.count }
+
+    public var plan: Plan {
+        // Sums of a block: Σ ℓ, Σ m, and Σ y·m of each class.
+        Plan(
+            sweep: Sweep(
+                execution, inputs: planes.operands, like: planes.like, groups: planes.groups, sums: 2 + planes.count,
+                temporaries: t + planes.count))
+    }
+
+    /// t of class c, times the weight of positions.
+    private func makeTarget(_ b: Block, _ c: Int, _ v: Planes.Plane, to out: UnsafeMutableRawPointer) {
+        let weight = planes.sumWeight(c)
+        b.kernels.masked_affine(
+            v.y, v.w, weight * (1 - options.smoothing), weight * options.smoothing / Double(planes.count), out, b.padded)
+    }
+
+    public func accumulate(_ b: Block) {
+        addTerms(b) { c, v in
+            if c == 0 { planes.countElements(b, v.m, into: 1) }
+            if let m = v.m {
+                b.kernels.dot(v.y, m, b.padded, b.sums(2 + c))
+            } else {
+                b.kernels.sum(v.y, b.padded, b.sums(2 + c))
+            }
+        }
+        b.kernels.sum(b.temporary(l), b.padded, b.sums(0))
+    }
+
+    /// ℓ of each position into its temporary.
+    private func addTerms(_ b: Block, _ each: (Int, Planes.Plane) -> Void) {
+        b.kernels.log_sum_exp(b.inputs(from: 0), planes.count, b.temporary(largest), b.temporary(rest), b.padded)
+        b.kernels.clear(b.temporary(l), b.padded)
+        for c in 0..<planes.count {
+            let v = planes.plane(c, of: b)
+            makeTarget(b, c, v, to: b.temporary(total))
+            b.kernels.cross_entropy_add(
+                v.x, b.temporary(largest), b.temporary(rest), b.temporary(total), b.temporary(l), b.padded)
+            each(c, v)
+        }
+    }
+
+    public func collect(_ sums: [Double], groups: Int) -> [Double] {
+        guard !sums.isEmpty else { return [0, 0, 0] }
+        var divisor = 0.0
+        for c in 0..<planes.count { divisor += planes.sumWeight(c) * sums[2 + c] }
+        return [sums[0], planes.hasLabels ? divisor : sums[1], sums[1]]
+    }
+
+    // MARK: Value and gradient
+
+    public func parts(_ s: [Double]) -> Parts {
+        let divisor = options.reduction == .mean ? s[1] : 1
+        let factor = divisor == 0 ? 0 : 1 / divisor
+        return Parts(loss: divisor == 0 ? 0 : s[0] / divisor, count: s[2], divisor: divisor, factor: factor)
+    }
+
+    public func outputs(_ gradients: [Tensor?]) -> [Tensor?] { planes.outputs(gradients[0]) }
+
+    public func gradient(_ b: Block, _ parts: Parts, times factor: Double) {
+        gradient(b, times: factor * parts.factor, upstream: nil)
+    }
+
+    private func gradient(_ b: Block, times factor: Double, upstream: UnsafeRawPointer?) {
+        b.kernels.softmax(b.inputs(from: 0), planes.count, b.temporary(p), b.temporary(q), b.pitch, b.padded)
+        b.kernels.clear(b.temporary(total), b.padded)
+        for c in 0..<planes.count {
+            makeTarget(b, c, planes.plane(c, of: b), to: b.temporary(t + c))
+            if let upstream { b.kernels.product(b.temporary(t + c), upstream, b.temporary(t + c), b.padded) }
+            b.kernels.add_scaled(b.temporary(t + c), 1, b.temporary(total), b.padded)
+        }
+        for c in 0..<planes.count {
+            b.kernels.cross_entropy_gradient(
+                b.temporary(p + c), b.temporary(q + c), b.temporary(t + c), b.temporary(total), factor, b.output(c),
+                b.padded)
+        }
+    }
+
+    // MARK: Without the reduction
+
+    /// A map of positions: the prediction's shape without its classes.
+    public var itemsShape: Extents { planes.like.shape }
+
+    /// ℓ·v·m of each position, and the gradient of Σ gradOutput·ℓ·v·m.
+    public func items(gradOutput: Tensor?, values: Tensor?, gradient: Tensor?) throws(LossError) {
+        try gradOutput?.requireFloating()
+        for map in [gradOutput, values] { try map?.requireShape(itemsShape, "one number a position") }
+        let inputs = constants + [pred] + [gradOutput].compactMap { $0 }
+        if let values {
+            try values.requireFloating()
+            try values.requireWritable()
+            for other in inputs + [gradient].compactMap({ $0 }) { try values.requireNoOverlap(with: other) }
+        }
+        if let gradient, let gradOutput { try gradient.requireNoOverlap(with: gradOutput) }
+
+        var sweep = plan.sweep
+        sweep.sums = 0
+        sweep.checksValues = true
+        if let values {
+            sweep.outputs = [values]
+            try sweep.run { b in
+                addTerms(b) { _, _ in }
+                b.kernels.scale(b.temporary(l), 1, b.output(0), b.padded)
+            }
+        }
+        guard let gradient else { return }
+        let checked = try checked([gradient])
+        sweep.outputs = outputs(checked)
+        let upstream = sweep.inputs.count
+        if let gradOutput { sweep.inputs.append(Operand(gradOutput)) }
+        try sweep.run { b in
+            self.gradient(b, times: 1, upstream: gradOutput == nil ? nil : b.input(upstream))
+        }
+    }
+}
