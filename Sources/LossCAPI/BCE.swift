@@ -11,7 +11,9 @@ private func loss(
         throw LossError(.option, "form: expected 0 to 2, got \(o.form)")
     }
     return try PointwiseLoss(
-        BCE(form, positiveWeights: numbers("pos_weight", o.pos_weight, o.pos_weight_length)), pred: tensor("input", input), target: tensor("target", target), weight: optionalTensor("weight", weight), mask: optionalTensor("mask", mask),
+        BCE(form, positiveWeights: numbers("pos_weight", o.pos_weight, o.pos_weight_length)),
+        pred: tensor("input", input), target: tensor("target", target), weight: optionalTensor("weight", weight),
+        mask: optionalTensor("mask", mask),
         classes(o.classes), execution(run))
 }
 
@@ -23,9 +25,11 @@ public func segloss_bce(
     _ parts: UnsafeMutablePointer<segloss_mean_parts>!, _ grad_input: UnsafePointer<segloss_tensor>!,
     _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    oneCall(error, parts, grad_output, ("grad_input", grad_input), { () throws(LossError) in
-        try loss(input, target, weight, mask, options, execution)
-    }, write)
+    oneCall(
+        error, parts, grad_output, ("grad_input", grad_input),
+        { () throws(LossError) in
+            try loss(input, target, weight, mask, options, execution)
+        }, write)
 }
 
 @_cdecl("segloss_bce_statistics") @implementation
@@ -49,9 +53,11 @@ public func segloss_bce_finish(
     _ grad_input: UnsafePointer<segloss_tensor>!, _ execution: UnsafePointer<segloss_execution>!,
     _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    finishCall(error, statistics, length, parts, grad_output, ("grad_input", grad_input), { () throws(LossError) in
-        try loss(input, target, weight, mask, options, execution)
-    }, write)
+    finishCall(
+        error, statistics, length, parts, grad_output, ("grad_input", grad_input),
+        { () throws(LossError) in
+            try loss(input, target, weight, mask, options, execution)
+        }, write)
 }
 
 @_cdecl("segloss_bce_items") @implementation

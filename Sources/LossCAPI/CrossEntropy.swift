@@ -32,9 +32,11 @@ public func segloss_cross_entropy(
     _ parts: UnsafeMutablePointer<segloss_cross_entropy_parts>!, _ grad_input: UnsafePointer<segloss_tensor>!,
     _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    oneCall(error, parts, grad_output, ("grad_input", grad_input), { () throws(LossError) in
-        try loss(input, target, weight, mask, options, execution)
-    }, write)
+    oneCall(
+        error, parts, grad_output, ("grad_input", grad_input),
+        { () throws(LossError) in
+            try loss(input, target, weight, mask, options, execution)
+        }, write)
 }
 
 @_cdecl("segloss_cross_entropy_statistics") @implementation
@@ -58,9 +60,11 @@ public func segloss_cross_entropy_finish(
     _ grad_input: UnsafePointer<segloss_tensor>!, _ execution: UnsafePointer<segloss_execution>!,
     _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    finishCall(error, statistics, length, parts, grad_output, ("grad_input", grad_input), { () throws(LossError) in
-        try loss(input, target, weight, mask, options, execution)
-    }, write)
+    finishCall(
+        error, statistics, length, parts, grad_output, ("grad_input", grad_input),
+        { () throws(LossError) in
+            try loss(input, target, weight, mask, options, execution)
+        }, write)
 }
 
 @_cdecl("segloss_cross_entropy_items") @implementation

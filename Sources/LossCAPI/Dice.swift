@@ -8,7 +8,9 @@ private func loss(
 ) throws(LossError) -> OverlapLoss<Dice> {
     let o = try options("options", pointer, segloss_dice_options_default())
     try requireUnused(o.reserved)
-    return try OverlapLoss(Dice(smooth: o.smooth), pred: tensor("input", input), target: tensor("target", target), mask: optionalTensor("mask", mask),
+    return try OverlapLoss(
+        Dice(smooth: o.smooth), pred: tensor("input", input), target: tensor("target", target),
+        mask: optionalTensor("mask", mask),
         classes(o.classes), execution(run))
 }
 
@@ -19,9 +21,11 @@ public func segloss_dice(
     _ parts: UnsafeMutablePointer<segloss_overlap_parts>!, _ grad_input: UnsafePointer<segloss_tensor>!,
     _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    oneCall(error, parts, grad_output, ("grad_input", grad_input), { () throws(LossError) in
-        try loss(input, target, mask, options, execution)
-    }, write)
+    oneCall(
+        error, parts, grad_output, ("grad_input", grad_input),
+        { () throws(LossError) in
+            try loss(input, target, mask, options, execution)
+        }, write)
 }
 
 @_cdecl("segloss_dice_statistics") @implementation
@@ -44,9 +48,11 @@ public func segloss_dice_finish(
     _ parts: UnsafeMutablePointer<segloss_overlap_parts>!, _ grad_input: UnsafePointer<segloss_tensor>!,
     _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    finishCall(error, statistics, length, parts, grad_output, ("grad_input", grad_input), { () throws(LossError) in
-        try loss(input, target, mask, options, execution)
-    }, write)
+    finishCall(
+        error, statistics, length, parts, grad_output, ("grad_input", grad_input),
+        { () throws(LossError) in
+            try loss(input, target, mask, options, execution)
+        }, write)
 }
 
 @_cdecl("segloss_dice_items") @implementation

@@ -8,14 +8,17 @@ private func loss(
 ) throws(LossError) -> OverlapLoss<DiceBCE> {
     let o = try options("options", pointer, segloss_dice_bce_options_default())
     try requireUnused(o.reserved)
-    return try OverlapLoss(DiceBCE(smooth: o.smooth), pred: tensor("input", input), target: tensor("target", target), mask: optionalTensor("mask", mask),
+    return try OverlapLoss(
+        DiceBCE(smooth: o.smooth), pred: tensor("input", input), target: tensor("target", target),
+        mask: optionalTensor("mask", mask),
         classes(o.classes), execution(run))
 }
 
 private func write(_ parts: OverlapLoss<DiceBCE>.Parts, to out: UnsafeMutablePointer<segloss_dice_bce_parts>?) {
     write(
         segloss_dice_bce_parts(
-            struct_size: 0, reserved: 0, loss: parts.loss, bce_loss: parts.crossEntropy, dice_loss: parts.overlap, count: parts.count, elements: parts.elements),
+            struct_size: 0, reserved: 0, loss: parts.loss, bce_loss: parts.crossEntropy, dice_loss: parts.overlap,
+            count: parts.count, elements: parts.elements),
         to: out)
 }
 
@@ -26,9 +29,11 @@ public func segloss_dice_bce(
     _ parts: UnsafeMutablePointer<segloss_dice_bce_parts>!, _ grad_input: UnsafePointer<segloss_tensor>!,
     _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    oneCall(error, parts, grad_output, ("grad_input", grad_input), { () throws(LossError) in
-        try loss(input, target, mask, options, execution)
-    }, write)
+    oneCall(
+        error, parts, grad_output, ("grad_input", grad_input),
+        { () throws(LossError) in
+            try loss(input, target, mask, options, execution)
+        }, write)
 }
 
 @_cdecl("segloss_dice_bce_statistics") @implementation
@@ -51,9 +56,11 @@ public func segloss_dice_bce_finish(
     _ parts: UnsafeMutablePointer<segloss_dice_bce_parts>!, _ grad_input: UnsafePointer<segloss_tensor>!,
     _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    finishCall(error, statistics, length, parts, grad_output, ("grad_input", grad_input), { () throws(LossError) in
-        try loss(input, target, mask, options, execution)
-    }, write)
+    finishCall(
+        error, statistics, length, parts, grad_output, ("grad_input", grad_input),
+        { () throws(LossError) in
+            try loss(input, target, mask, options, execution)
+        }, write)
 }
 
 @_cdecl("segloss_dice_bce_items") @implementation

@@ -12,7 +12,9 @@ private func loss(
         throw LossError(.option, "variant: expected 0 or 1, got \(o.variant)")
     }
     return try PointwiseLoss(
-        Focal(variant, alpha: o.alpha, gamma: o.gamma, fromLogits: flag("from_logits", o.from_logits)), pred: tensor("input", input), target: tensor("target", target), weight: optionalTensor("weight", weight), mask: optionalTensor("mask", mask),
+        Focal(variant, alpha: o.alpha, gamma: o.gamma, fromLogits: flag("from_logits", o.from_logits)),
+        pred: tensor("input", input), target: tensor("target", target), weight: optionalTensor("weight", weight),
+        mask: optionalTensor("mask", mask),
         classes(o.classes), execution(run))
 }
 
@@ -31,9 +33,11 @@ public func segloss_focal(
     _ parts: UnsafeMutablePointer<segloss_focal_parts>!, _ grad_input: UnsafePointer<segloss_tensor>!,
     _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    oneCall(error, parts, grad_output, ("grad_input", grad_input), { () throws(LossError) in
-        try loss(input, target, weight, mask, options, execution)
-    }, write)
+    oneCall(
+        error, parts, grad_output, ("grad_input", grad_input),
+        { () throws(LossError) in
+            try loss(input, target, weight, mask, options, execution)
+        }, write)
 }
 
 @_cdecl("segloss_focal_statistics") @implementation
@@ -57,9 +61,11 @@ public func segloss_focal_finish(
     _ grad_input: UnsafePointer<segloss_tensor>!, _ execution: UnsafePointer<segloss_execution>!,
     _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    finishCall(error, statistics, length, parts, grad_output, ("grad_input", grad_input), { () throws(LossError) in
-        try loss(input, target, weight, mask, options, execution)
-    }, write)
+    finishCall(
+        error, statistics, length, parts, grad_output, ("grad_input", grad_input),
+        { () throws(LossError) in
+            try loss(input, target, weight, mask, options, execution)
+        }, write)
 }
 
 @_cdecl("segloss_focal_items") @implementation

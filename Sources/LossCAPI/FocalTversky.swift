@@ -9,7 +9,8 @@ private func loss(
     let o = try options("options", pointer, segloss_focal_tversky_options_default())
     try requireUnused(o.reserved)
     return try OverlapLoss(
-        FocalTversky(alpha: o.alpha, beta: o.beta, gamma: o.gamma, smooth: o.smooth), pred: tensor("input", input), target: tensor("target", target), mask: optionalTensor("mask", mask),
+        FocalTversky(alpha: o.alpha, beta: o.beta, gamma: o.gamma, smooth: o.smooth), pred: tensor("input", input),
+        target: tensor("target", target), mask: optionalTensor("mask", mask),
         classes(o.classes), execution(run))
 }
 
@@ -21,9 +22,11 @@ public func segloss_focal_tversky(
     _ grad_input: UnsafePointer<segloss_tensor>!, _ execution: UnsafePointer<segloss_execution>!,
     _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    oneCall(error, parts, grad_output, ("grad_input", grad_input), { () throws(LossError) in
-        try loss(input, target, mask, options, execution)
-    }, write)
+    oneCall(
+        error, parts, grad_output, ("grad_input", grad_input),
+        { () throws(LossError) in
+            try loss(input, target, mask, options, execution)
+        }, write)
 }
 
 @_cdecl("segloss_focal_tversky_statistics") @implementation
@@ -46,9 +49,11 @@ public func segloss_focal_tversky_finish(
     _ parts: UnsafeMutablePointer<segloss_overlap_parts>!, _ grad_input: UnsafePointer<segloss_tensor>!,
     _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    finishCall(error, statistics, length, parts, grad_output, ("grad_input", grad_input), { () throws(LossError) in
-        try loss(input, target, mask, options, execution)
-    }, write)
+    finishCall(
+        error, statistics, length, parts, grad_output, ("grad_input", grad_input),
+        { () throws(LossError) in
+            try loss(input, target, mask, options, execution)
+        }, write)
 }
 
 @_cdecl("segloss_focal_tversky_items") @implementation

@@ -8,7 +8,8 @@ private func loss(
 ) throws(LossError) -> PointwiseLoss<SmoothL1> {
     let o = try options("options", pointer, segloss_smooth_l1_options_default())
     return try PointwiseLoss(
-        SmoothL1(beta: o.beta), pred: tensor("input", input), target: tensor("target", target), weight: optionalTensor("weight", weight), mask: optionalTensor("mask", mask),
+        SmoothL1(beta: o.beta), pred: tensor("input", input), target: tensor("target", target),
+        weight: optionalTensor("weight", weight), mask: optionalTensor("mask", mask),
         plain(o.reduction), allowsLabels: false, execution(run))
 }
 
@@ -20,9 +21,11 @@ public func segloss_smooth_l1(
     _ parts: UnsafeMutablePointer<segloss_mean_parts>!, _ grad_input: UnsafePointer<segloss_tensor>!,
     _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    oneCall(error, parts, grad_output, ("grad_input", grad_input), { () throws(LossError) in
-        try loss(input, target, weight, mask, options, execution)
-    }, write)
+    oneCall(
+        error, parts, grad_output, ("grad_input", grad_input),
+        { () throws(LossError) in
+            try loss(input, target, weight, mask, options, execution)
+        }, write)
 }
 
 @_cdecl("segloss_smooth_l1_statistics") @implementation
@@ -46,9 +49,11 @@ public func segloss_smooth_l1_finish(
     _ grad_input: UnsafePointer<segloss_tensor>!, _ execution: UnsafePointer<segloss_execution>!,
     _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    finishCall(error, statistics, length, parts, grad_output, ("grad_input", grad_input), { () throws(LossError) in
-        try loss(input, target, weight, mask, options, execution)
-    }, write)
+    finishCall(
+        error, statistics, length, parts, grad_output, ("grad_input", grad_input),
+        { () throws(LossError) in
+            try loss(input, target, weight, mask, options, execution)
+        }, write)
 }
 
 @_cdecl("segloss_smooth_l1_items") @implementation

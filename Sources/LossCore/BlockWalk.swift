@@ -113,7 +113,8 @@ struct BlockWalk {
         }
         let first = place * Sweep.chunk
         return blocks(
-            group: group, start: group * sweep.groupSize + first, count: min(Sweep.chunk, sweep.groupSize - first), body)
+            group: group, start: group * sweep.groupSize + first, count: min(Sweep.chunk, sweep.groupSize - first), body
+        )
     }
 
     private mutating func strip(
@@ -166,7 +167,8 @@ struct BlockWalk {
             body(
                 Block(
                     kernels: kernels, start: start + done, group: group, count: size, padded: padded,
-                    rows: 0..<0, geometry: nil, digit: sweep.digit, firstTemporary: readers.count + writers.count, memory: memory))
+                    rows: 0..<0, geometry: nil, digit: sweep.digit, firstTemporary: readers.count + writers.count,
+                    memory: memory))
             for i in writers.indices { writers[i]?.end(size) }
             done += size
         }

@@ -50,7 +50,8 @@ public struct Classes: Sendable {
     func require(channels: Int) throws(LossError) {
         if let weights {
             guard weights.count == channels else {
-                throw LossError(.option, "class_weight: expected \(channels) numbers, one a class, got \(weights.count)")
+                throw LossError(
+                    .option, "class_weight: expected \(channels) numbers, one a class, got \(weights.count)")
             }
             for (i, weight) in weights.enumerated() where !weight.isFinite {
                 throw LossError(.option, "class_weight: expected finite numbers, got \(weight) for class \(i)")
@@ -69,7 +70,8 @@ public struct Classes: Sendable {
         }
         if let ignored, ignored.magnitude > Self.labelLimit {
             throw LossError(
-                .option, "ignore_index: expected a number from -\(Self.labelLimit) to \(Self.labelLimit), got \(ignored)")
+                .option,
+                "ignore_index: expected a number from -\(Self.labelLimit) to \(Self.labelLimit), got \(ignored)")
         }
     }
 }

@@ -56,7 +56,8 @@ struct Planes {
                 ? ", or labels of shape \(pred.shapeWithoutClasses)" : ""
             throw LossError(
                 .shape,
-                "\(target.name): expected shape \(pred.shape.text) like \(pred.name)\(labels), got \(target.shape.text)")
+                "\(target.name): expected shape \(pred.shape.text) like \(pred.name)\(labels), got \(target.shape.text)"
+            )
         }
         hasLabels = !isDense && (channels > 1 || targetForm == .classLabels)
         if hasLabels, target.type.isFloating {
@@ -69,7 +70,8 @@ struct Planes {
                 let shared = rank >= 2 ? " or \(pred.shapeWithoutClasses)" : ""
                 throw LossError(
                     .shape,
-                    "\(other.name): expected shape \(pred.shape.text)\(shared) for \(pred.name), got \(other.shape.text)")
+                    "\(other.name): expected shape \(pred.shape.text)\(shared) for \(pred.name), got \(other.shape.text)"
+                )
             }
         }
 
@@ -82,7 +84,8 @@ struct Planes {
         if !isFlat || classes.average == .macro {
             guard rank >= 2 else {
                 throw LossError(
-                    .rank, "\(pred.name): expected N x C x ..., at least rank 2, for several classes, got shape "
+                    .rank,
+                    "\(pred.name): expected N x C x ..., at least rank 2, for several classes, got shape "
                         + "\(pred.shape.text)")
             }
             guard channels > 0 else {

@@ -11,7 +11,8 @@ public protocol PointwiseTerm: Sendable {
     /// ℓ of a block, and dℓ/dx·c·w (w nil: 1); `scratch` is a temporary. Plane c is that of class c.
     func value(_ b: Block, _ x: UnsafeRawPointer, _ y: UnsafeRawPointer, of c: Int, to out: UnsafeMutableRawPointer)
     func gradient(
-        _ b: Block, _ x: UnsafeRawPointer, _ y: UnsafeRawPointer, _ w: UnsafeRawPointer?, of c: Int, times factor: Double,
+        _ b: Block, _ x: UnsafeRawPointer, _ y: UnsafeRawPointer, _ w: UnsafeRawPointer?, of c: Int,
+        times factor: Double,
         scratch: UnsafeMutableRawPointer, to out: UnsafeMutableRawPointer)
     /// The loss as a function of the mean, and its derivative; a loss that is not the mean itself has no map.
     var isOfMean: Bool { get }
@@ -41,10 +42,12 @@ public struct PointwiseLoss<Term: PointwiseTerm>: Loss {
     ) throws(LossError) {
         (self.term, self.pred, self.target, self.weight, self.mask) = (term, pred, target, weight, mask)
         self.execution = execution
-        guard classes.average == .micro, !classes.perSample, classes.absent == .count, classes.chosen == nil else {
+        guard classes.activation == .sigmoid, classes.average == .micro, !classes.perSample, classes.absent == .count,
+            classes.chosen == nil
+        else {
             throw LossError(
                 .unsupported,
-                "classes: a mean over elements takes activation, reduction, class_weight and ignore_index only")
+                "classes: a mean over elements takes reduction, class_weight and ignore_index only")
         }
         guard !term.isOfMean || classes.reduction == .mean else {
             throw LossError(.unsupported, "reduction: this loss is a function of the mean; it has no sum")

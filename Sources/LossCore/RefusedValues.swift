@@ -6,7 +6,8 @@ import KernelTable
 extension Sweep {
     private func isRefused(_ operand: Operand, _ values: UnsafeRawPointer, _ padded: Int) -> Bool {
         if execution.nonFinite == .refuse, !kernels.is_finite(values, padded) { return true }
-        if let labels = operand.labels, !kernels.are_labels(values, Double(labels.classes), labels.ignoredValue, padded) {
+        if let labels = operand.labels, !kernels.are_labels(values, Double(labels.classes), labels.ignoredValue, padded)
+        {
             return true
         }
         return operand.isProbability && !kernels.is_probability(values, padded)
@@ -30,7 +31,8 @@ extension Sweep {
                     memset(one, 0, 2 * lanes * 8)
                     func value(of i: Int) -> Double {
                         let tensor = inputs[i].tensor
-                        conversions[tensor.type].widen(tensor.data + tensor.offset(of: index) * tensor.type.bytes, 1, one, 1)
+                        conversions[tensor.type].widen(
+                            tensor.data + tensor.offset(of: index) * tensor.type.bytes, 1, one, 1)
                         return isDouble ? one.load(as: Double.self) : Double(one.load(as: Float.self))
                     }
                     if let mask = operand.mask, execution.nonFinite == .skipMasked, value(of: mask) == 0 { continue }

@@ -55,7 +55,8 @@ public struct BCE: PointwiseTerm {
     }
 
     public func gradient(
-        _ b: Block, _ x: UnsafeRawPointer, _ y: UnsafeRawPointer, _ w: UnsafeRawPointer?, of c: Int, times factor: Double,
+        _ b: Block, _ x: UnsafeRawPointer, _ y: UnsafeRawPointer, _ w: UnsafeRawPointer?, of c: Int,
+        times factor: Double,
         scratch: UnsafeMutableRawPointer, to out: UnsafeMutableRawPointer
     ) {
         form == .logits

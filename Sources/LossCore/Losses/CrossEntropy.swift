@@ -39,7 +39,8 @@ public struct CrossEntropyLoss: Loss {
         for other in [weight, mask] {
             guard let other, other.shape == pred.shape, pred.shape.rank < 2 || pred.shape[1] != 1 else { continue }
             throw LossError(
-                .shape, "\(other.name): expected shape \(pred.shapeWithoutClasses), one number a position, got "
+                .shape,
+                "\(other.name): expected shape \(pred.shapeWithoutClasses), one number a position, got "
                     + "\(other.shape.text)")
         }
         var classes = Classes()
@@ -90,7 +91,8 @@ public struct CrossEntropyLoss: Loss {
     private func makeTarget(_ b: Block, _ c: Int, _ v: Planes.Plane, to out: UnsafeMutableRawPointer) {
         let weight = planes.sumWeight(c)
         b.kernels.masked_affine(
-            v.y, v.w, weight * (1 - options.smoothing), weight * options.smoothing / Double(planes.count), out, b.padded)
+            v.y, v.w, weight * (1 - options.smoothing), weight * options.smoothing / Double(planes.count), out, b.padded
+        )
     }
 
     public func accumulate(_ b: Block) {

@@ -44,7 +44,8 @@ public struct Focal: PointwiseTerm {
     }
 
     public func gradient(
-        _ b: Block, _ x: UnsafeRawPointer, _ y: UnsafeRawPointer, _ w: UnsafeRawPointer?, of c: Int, times factor: Double,
+        _ b: Block, _ x: UnsafeRawPointer, _ y: UnsafeRawPointer, _ w: UnsafeRawPointer?, of c: Int,
+        times factor: Double,
         scratch: UnsafeMutableRawPointer, to out: UnsafeMutableRawPointer
     ) {
         if variant == .published { return bce.gradient(b, x, y, w, of: c, times: factor, scratch: scratch, to: out) }

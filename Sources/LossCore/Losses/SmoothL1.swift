@@ -20,7 +20,8 @@ public struct SmoothL1: PointwiseTerm {
     }
 
     public func gradient(
-        _ b: Block, _ x: UnsafeRawPointer, _ y: UnsafeRawPointer, _ w: UnsafeRawPointer?, of c: Int, times factor: Double,
+        _ b: Block, _ x: UnsafeRawPointer, _ y: UnsafeRawPointer, _ w: UnsafeRawPointer?, of c: Int,
+        times factor: Double,
         scratch: UnsafeMutableRawPointer, to out: UnsafeMutableRawPointer
     ) {
         b.kernels.smooth_l1_gradient(x, y, nil, w, beta, factor, out, b.padded)

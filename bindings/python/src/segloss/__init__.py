@@ -8,12 +8,21 @@ from __future__ import annotations
 
 from . import _abi, _call
 from .balance import BalanceLoss as BalanceLoss
+from .bce import BCELoss as BCELoss
+from .cross_entropy import CrossEntropyLoss as CrossEntropyLoss
 from .db import DBLoss as DBLoss
 from .db_step import db_step as db_step
 from .db_step import db_step_grad as db_step_grad
+from .dice import DiceLoss as DiceLoss
+from .dice_bce import DiceBCELoss as DiceBCELoss
+from .focal import FocalLoss as FocalLoss
+from .focal_tversky import FocalTverskyLoss as FocalTverskyLoss
+from .iou import IoULoss as IoULoss
 from .l1_balance_ce import L1BalanceCELoss as L1BalanceCELoss
 from .mask_dice import MaskDiceLoss as MaskDiceLoss
 from .mask_l1 import MaskL1Loss as MaskL1Loss
+from .smooth_l1 import SmoothL1Loss as SmoothL1Loss
+from .tversky import TverskyLoss as TverskyLoss
 
 __version__ = _abi.version().decode()
 

@@ -26,6 +26,12 @@ MAIN_LOSS = {
 }
 BCE_PADDLE, BCE_TORCH, BCE_LOGITS = 0, 1, 2
 DB_VARIANT = {"published": 0, "wenmuzhou": 1, "paper": 2}
+ACTIVATION = {"sigmoid": 0, "softmax": 1, "none": 2}
+AVERAGE = {"micro": 0, "macro": 1}
+ABSENT = {"count": 0, "skip": 1, "zero": 2}
+# "none" is no reduction of the library's: it is another function.
+REDUCTION = {"mean": 0, "sum": 1}
+FOCAL_VARIANT = {"published": 0, "paper": 1}
 
 
 class Error(Structure):
@@ -164,6 +170,153 @@ class DBStepOptions(_Sized):
     _fields_ = [("struct_size", c_uint32), ("reserved", c_uint32), ("k", c_double)]
 
 
+class Classes(_Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("activation", c_int32),
+        ("average", c_int32),
+        ("per_sample", c_int32),
+        ("absent", c_int32),
+        ("reduction", c_int32),
+        ("has_ignore_index", c_int32),
+        ("reserved", c_int32),
+        ("ignore_index", c_int64),
+        ("class_weight", POINTER(c_double)),
+        ("class_weight_length", c_int64),
+        ("classes", POINTER(c_int64)),
+        ("classes_length", c_int64),
+    ]
+
+
+class OverlapParts(_Sized):
+    _fields_ = [("struct_size", c_uint32), ("reserved", c_uint32), ("loss", c_double), ("count", c_double)]
+
+
+class MeanParts(_Sized):
+    _fields_ = [("struct_size", c_uint32), ("reserved", c_uint32), ("loss", c_double), ("count", c_double)]
+
+
+class DiceOptions(_Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("smooth", c_double),
+        ("classes", POINTER(Classes)),
+    ]
+
+
+class DiceBCEOptions(_Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("smooth", c_double),
+        ("classes", POINTER(Classes)),
+    ]
+
+
+class DiceBCEParts(_Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("loss", c_double),
+        ("bce_loss", c_double),
+        ("dice_loss", c_double),
+        ("count", c_double),
+        ("elements", c_double),
+    ]
+
+
+class IoUOptions(_Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("smooth", c_double),
+        ("classes", POINTER(Classes)),
+    ]
+
+
+class TverskyOptions(_Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("alpha", c_double),
+        ("beta", c_double),
+        ("smooth", c_double),
+        ("classes", POINTER(Classes)),
+    ]
+
+
+class FocalTverskyOptions(_Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("alpha", c_double),
+        ("beta", c_double),
+        ("gamma", c_double),
+        ("smooth", c_double),
+        ("classes", POINTER(Classes)),
+    ]
+
+
+class BCEOptions(_Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("form", c_int32),
+        ("pos_weight", POINTER(c_double)),
+        ("pos_weight_length", c_int64),
+        ("classes", POINTER(Classes)),
+    ]
+
+
+class FocalOptions(_Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("variant", c_int32),
+        ("from_logits", c_int32),
+        ("reserved", c_uint32),
+        ("alpha", c_double),
+        ("gamma", c_double),
+        ("classes", POINTER(Classes)),
+    ]
+
+
+class FocalParts(_Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("loss", c_double),
+        ("bce_loss", c_double),
+        ("count", c_double),
+    ]
+
+
+class SmoothL1Options(_Sized):
+    _fields_ = [("struct_size", c_uint32), ("reduction", c_int32), ("beta", c_double)]
+
+
+class CrossEntropyOptions(_Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reduction", c_int32),
+        ("has_ignore_index", c_int32),
+        ("reserved", c_uint32),
+        ("ignore_index", c_int64),
+        ("label_smoothing", c_double),
+        ("class_weight", POINTER(c_double)),
+        ("class_weight_length", c_int64),
+    ]
+
+
+class CrossEntropyParts(_Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("loss", c_double),
+        ("count", c_double),
+        ("divisor", c_double),
+    ]
+
+
 @dataclasses.dataclass(frozen=True)
 class Description:
     """A loss as the C interface has it: every signature follows from this."""
@@ -173,6 +326,8 @@ class Description:
     constants: tuple[str, ...]
     options: type[Structure]
     parts: type[Structure]
+    # Whether there is a function for the values before their reduction.
+    has_items: bool = False
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -196,7 +351,33 @@ L1_BALANCE_CE = Description(
     L1BalanceCEOptions,
     L1BalanceCEParts,
 )
-LOSSES = (MASK_DICE, MASK_L1, BALANCE, DB, L1_BALANCE_CE)
+_OVERLAP = (("input",), ("target", "mask"))
+_POINTWISE = (("input",), ("target", "weight", "mask"))
+DICE = Description("dice", *_OVERLAP, DiceOptions, OverlapParts, has_items=True)
+DICE_BCE = Description("dice_bce", *_OVERLAP, DiceBCEOptions, DiceBCEParts, has_items=True)
+IOU = Description("iou", *_OVERLAP, IoUOptions, OverlapParts, has_items=True)
+TVERSKY = Description("tversky", *_OVERLAP, TverskyOptions, OverlapParts, has_items=True)
+FOCAL_TVERSKY = Description("focal_tversky", *_OVERLAP, FocalTverskyOptions, OverlapParts, has_items=True)
+BCE = Description("bce", *_POINTWISE, BCEOptions, MeanParts, has_items=True)
+FOCAL = Description("focal", *_POINTWISE, FocalOptions, FocalParts, has_items=True)
+SMOOTH_L1 = Description("smooth_l1", *_POINTWISE, SmoothL1Options, MeanParts, has_items=True)
+CROSS_ENTROPY = Description("cross_entropy", *_POINTWISE, CrossEntropyOptions, CrossEntropyParts, has_items=True)
+LOSSES = (
+    MASK_DICE,
+    MASK_L1,
+    BALANCE,
+    DB,
+    L1_BALANCE_CE,
+    DICE,
+    DICE_BCE,
+    IOU,
+    TVERSKY,
+    FOCAL_TVERSKY,
+    BCE,
+    FOCAL,
+    SMOOTH_L1,
+    CROSS_ENTROPY,
+)
 
 Task = ctypes.CFUNCTYPE(None, c_void_p, c_int32)
 Run = ctypes.CFUNCTYPE(None, c_void_p, c_int32, Task, c_void_p)
@@ -229,6 +410,8 @@ for _loss in LOSSES:
     _declare(_loss.name, _inputs + _outputs)
     _declare(_loss.name + "_statistics", _inputs + _array + _CALL)
     _declare(_loss.name + "_finish", _inputs + _array + _outputs)
+    if _loss.has_items:
+        _declare(_loss.name + "_items", _inputs + [_TENSOR] * (2 + len(_loss.predictions)) + _CALL)
 
 balance_map = _declare("balance_map", [_TENSOR] * 3 + [POINTER(BalanceOptions), _TENSOR] + _CALL)
 balance_map_backward = _declare("balance_map_backward", [_TENSOR] * 4 + [POINTER(BalanceOptions), _TENSOR] + _CALL)

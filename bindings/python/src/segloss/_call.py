@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,10 +29,8 @@ def factor(value: Any) -> float:
 
 def count(name: str, value: Any) -> int:
     """An option that is a whole number of at least 0."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name}: expected a whole number, got {type(value).__name__}")
-    result = value.__index__()
-    if not 0 <= result < 2**63:
+    result = whole(name, value)
+    if result < 0:
         raise ValueError(f"{name}: expected a number of at least 0, got {result}")
     return result
 
@@ -51,6 +49,26 @@ def choice(name: str, value: Any, choices: Mapping[str, int]) -> int:
     if value not in choices:
         raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, got {value!r}")
     return choices[value]
+
+
+def whole(name: str, value: Any) -> int:
+    """An option that is a whole number."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name}: expected a whole number, got {type(value).__name__}")
+    result = value.__index__()
+    if not -(2**63) <= result < 2**63:
+        raise ValueError(f"{name}: expected a number of 64 bits, got {result}")
+    return result
+
+
+def numbers(name: str, value: Any, of: Callable[[str, Any], Any], kind: type) -> tuple[Any, int]:
+    """An option that is an array of numbers: a pointer to them, which keeps them, and how many; None is none."""
+    if value is None:
+        return None, 0
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__len__") or np.ndim(value) != 1:
+        raise TypeError(f"{name}: expected a sequence of numbers, got {type(value).__name__}")
+    values = [of(name, v) for v in value]
+    return ctypes.cast((kind * max(1, len(values)))(*values), ctypes.POINTER(kind)), len(values)
 
 
 def reference(descriptor: _abi.Tensor | None):
@@ -89,6 +107,29 @@ def evaluate(
         names=names,
     )
     return parts
+
+
+def items(
+    description: _abi.Description,
+    inputs: Sequence[View | None],
+    options: ctypes.Structure,
+    execution: _abi.Execution,
+    grad_output: View | None,
+    values: View | None,
+    gradients: Sequence[View | None],
+    names: Mapping[str, str] = {},
+) -> None:
+    """The values of a loss before their reduction, and the gradient with a factor for each."""
+    tensors = [None if v is None else v.descriptor() for v in (*inputs, grad_output, values, *gradients)]
+    split = len(inputs)
+    invoke(
+        getattr(_abi.lib, f"segloss_{description.name}_items"),
+        *map(reference, tensors[:split]),
+        ctypes.byref(options),
+        *map(reference, tensors[split:]),
+        ctypes.byref(execution),
+        names=names,
+    )
 
 
 def output(name: str, like: View, out: Any) -> tuple[np.ndarray, View]:

@@ -163,7 +163,7 @@ class DBLoss(Loss):
             raise ValueError(f"out: expected shape {inputs.shape} like maps, got {target.shape}")
         views = self._split(inputs, (threshold_map, threshold_mask, shrink_map, shrink_mask))
         targets = self._channels("out", target)
-        parts = self._evaluate(views, targets, grad_output)
+        parts = self._evaluate(self._options, views, targets, grad_output)
         if targets[1] is None:
             grad[:, 1] = 0  # nothing reads the threshold map
         return self._result(parts), grad
