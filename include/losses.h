@@ -945,6 +945,158 @@ int32_t segloss_cross_entropy_items(const segloss_tensor *input, const segloss_t
                                     const segloss_tensor *values, const segloss_tensor *grad_input,
                                     const segloss_execution *execution, segloss_error *error);
 
+/* ---- CTPN ------------------------------------------------------------------------------------------------------- */
+
+/* The loss of a text detector's anchors, each kept unless its label is -1; N are kept, F have label 1:
+     L = Ls + Lv + Lo
+     Ls = sum over kept of (log sum e^s - s_label) / N
+     Lv = lambda1 * sum over kept of outside*phi(inside*(box - target)) / (F + 1)     PAPER: / max(F, 1)
+     Lo = lambda2 * sum over kept of side_mask*phi(side - side_target) / max(sum of side_mask, 1)
+     phi(d) = sigma2*d*d/2 where |d| < 1/sigma2, else |d| - 1/(2*sigma2)
+
+   Predictions, of one floating type, in one of three layouts (n anchors; A of them in each of H x W places):
+              rows       maps (row-major)    heads (as a convolution leaves them)
+     cls      n x 2      N x H x W x A*2     N x A*2 x H x W      logits: background, text
+     box      n x 4      N x H x W x A*4     N x A*2 x H x W      dx, dy, dw, dh; heads: dy, dh alone
+     side     n          N x H x W x A       N x A x H x W        distance to the line's end
+   Channels of heads are (anchor, number): those of an anchor are neighbours. Where cls and box have the same rank-4 shape
+   they are heads.
+   rpn_labels, side_targets, side_mask   n or N x H x W x A; labels -1, 0 or 1 of any type, others are SEGLOSS_OUT_OF_RANGE
+   rpn_bbox_targets, rpn_bbox_inside_weights, rpn_bbox_outside_weights   n x 4 or N x H x W x A*4, for heads too
+   side, side_targets and side_mask may be NULL together: Lo is then 0. Each gradient may be its own prediction's memory.
+   An anchor that is not kept contributes nothing, whatever stands there. A kept one of weight 0 does under
+   SEGLOSS_SKIP_MASKED, which is what a NULL execution means for PAPER; else its 0 * NaN is NaN, as upstream. Nothing kept:
+   L is 0 with zero gradient, and parts->kept says so.
+   Statistics: SEGLOSS_CTPN_STATISTICS entries, which add over images.
+   Source: Tian et al. 2016 (arXiv 1609.03605), section 3.4; eragonruan/text-detection-ctpn, branch banjin-dev (PUBLISHED),
+   which has no Lo. */
+enum { SEGLOSS_CTPN_STATISTICS = 6 };
+
+enum { SEGLOSS_CTPN_PUBLISHED = 0, SEGLOSS_CTPN_PAPER = 1 };
+
+typedef struct segloss_ctpn_options {
+  uint32_t struct_size;
+  int32_t variant; /* SEGLOSS_CTPN_PUBLISHED */
+  double sigma2;   /* 9 (PUBLISHED), 1; above 0, finite */
+  double lambda1;  /* 1; finite */
+  double lambda2;  /* 2; finite */
+} segloss_ctpn_options;
+
+static inline segloss_ctpn_options segloss_ctpn_options_default(int32_t variant) {
+  segloss_ctpn_options o = {sizeof(segloss_ctpn_options), variant, 9.0, 1.0, 2.0};
+  if (variant == SEGLOSS_CTPN_PAPER) o.sigma2 = 1.0;
+  return o;
+}
+
+typedef struct segloss_ctpn_parts {
+  uint32_t struct_size;
+  uint32_t reserved;
+  double loss;
+  double model_loss;        /* Ls + Lv, what the published code optimises */
+  double rpn_cross_entropy; /* Ls */
+  double rpn_loss_box;      /* Lv */
+  double rpn_loss_side;     /* Lo */
+  double kept;              /* N */
+  double positives;         /* F */
+  double sides;             /* sum of side_mask over kept anchors */
+} segloss_ctpn_parts;
+
+int32_t segloss_ctpn(const segloss_tensor *cls, const segloss_tensor *box, const segloss_tensor *side,
+                     const segloss_tensor *rpn_labels, const segloss_tensor *rpn_bbox_targets,
+                     const segloss_tensor *rpn_bbox_inside_weights, const segloss_tensor *rpn_bbox_outside_weights,
+                     const segloss_tensor *side_targets, const segloss_tensor *side_mask,
+                     const segloss_ctpn_options *options, double grad_output, segloss_ctpn_parts *parts,
+                     const segloss_tensor *grad_cls, const segloss_tensor *grad_box, const segloss_tensor *grad_side,
+                     const segloss_execution *execution, segloss_error *error);
+int32_t segloss_ctpn_statistics(const segloss_tensor *cls, const segloss_tensor *box, const segloss_tensor *side,
+                                const segloss_tensor *rpn_labels, const segloss_tensor *rpn_bbox_targets,
+                                const segloss_tensor *rpn_bbox_inside_weights,
+                                const segloss_tensor *rpn_bbox_outside_weights, const segloss_tensor *side_targets,
+                                const segloss_tensor *side_mask, const segloss_ctpn_options *options,
+                                double *statistics, int64_t length, const segloss_execution *execution,
+                                segloss_error *error);
+int32_t segloss_ctpn_finish(const segloss_tensor *cls, const segloss_tensor *box, const segloss_tensor *side,
+                            const segloss_tensor *rpn_labels, const segloss_tensor *rpn_bbox_targets,
+                            const segloss_tensor *rpn_bbox_inside_weights,
+                            const segloss_tensor *rpn_bbox_outside_weights, const segloss_tensor *side_targets,
+                            const segloss_tensor *side_mask, const segloss_ctpn_options *options,
+                            const double *statistics, int64_t length, double grad_output, segloss_ctpn_parts *parts,
+                            const segloss_tensor *grad_cls, const segloss_tensor *grad_box,
+                            const segloss_tensor *grad_side, const segloss_execution *execution, segloss_error *error);
+
+/* ---- Targets of CTPN's anchors ---------------------------------------------------------------------------------- */
+
+/* What the loss compares with: anchors against the boxes of an image, in float64.
+
+   Anchors: A of them, `width` wide and as high as `heights` say, round the middle of each stride x stride square, cut to
+   whole pixels; one counts if it lies inside the image. Overlap is intersection over union of pixels (x2 - x1 + 1). Label
+   0: the largest overlap with any box is below negative_overlap. Label 1: it is at least positive_overlap, or no anchor
+   overlaps some box more (ties included). Label -1: the rest, and those outside. Negatives are labelled before positives,
+   with clobber_positives after. Then at most fg_fraction*batch_size positives are left, and negatives up to batch_size;
+   the others become -1. Targets of every anchor inside, against the box that it overlaps most (the first of equals):
+   (gcx - cx)/w, (gcy - cy)/h, log(gw/w), log(gh/h).
+
+   Variants. PUBLISHED: a box that overlaps no anchor flags every anchor that it does not overlap, which is all of them:
+   one box outside the image makes all anchors positive. Inside weights 1, 1, 1, 1. A box with x2 < x1 or y2 < y1 gives
+   targets that are NaN or infinite. With positive_weight w: w/F + 1 and (1 - w)/B + 1. PAPER: a box flags where its maximum
+   is above 0. Inside weights 0, 1, 0, 1. Such boxes are refused (SEGLOSS_OUT_OF_RANGE). w/(F + 1) and (1 - w)/(B + 1), B
+   being the negatives. Both refuse coordinates that are not finite (SEGLOSS_NON_FINITE). No boxes: every anchor inside is
+   a negative.
+
+   gt_boxes     n x 4 or n x 5: x1, y1, x2, y2, and one that is not read; any element type
+   line_boxes   the same, or NULL for gt_boxes: whole lines, of which gt_boxes may be the pieces. An anchor of label 1 is
+                a side anchor if an end (x1 or x2) of the line that it overlaps most lies within side_distance of its
+                centre; the target is (end - centre)/w of the nearer end
+   heights      A numbers above 0, any element type, or NULL for 11, 16, 23, 33, 48, 68, 97, 139, 198, 283
+   generator    draws which ones are left, as numpy's global generator does for that code; NULL: the first ones are left
+   rpn_labels   int32, 1 x H x W x A: its shape is the feature map's. Must not be NULL; the other outputs may
+   rpn_bbox_targets, rpn_bbox_inside_weights, rpn_bbox_outside_weights   float32, 1 x H x W x A*4
+   rpn_side_targets, rpn_side_mask   float32, 1 x H x W x A
+   Source: Tian et al. 2016 (arXiv 1609.03605), section 3; eragonruan/text-detection-ctpn, branch banjin-dev. */
+typedef struct segloss_ctpn_anchor_targets_options {
+  uint32_t struct_size;
+  int32_t variant;           /* SEGLOSS_CTPN_PUBLISHED */
+  int32_t stride;            /* 16; pixels of a place of the feature map, 1 ... 65536 */
+  int32_t batch_size;        /* 300; anchors that are left, >= 0 */
+  int32_t clobber_positives; /* 0 */
+  int32_t reserved;          /* 0 */
+  double width;              /* 16; above 0, at most 65536, as heights */
+  double negative_overlap;   /* 0.3; finite */
+  double positive_overlap;   /* 0.7; finite */
+  double fg_fraction;        /* 0.5; 0 ... 1 */
+  double positive_weight;    /* -1; below 0: outside weights are 1 on positives, 0 elsewhere; else above 0, below 1 */
+  double inside_dx;          /* 1 (PUBLISHED), 0; finite */
+  double inside_dy;          /* 1; finite */
+  double inside_dw;          /* 1 (PUBLISHED), 0; finite */
+  double inside_dh;          /* 1; finite */
+  double side_distance;      /* 32; pixels, >= 0 */
+} segloss_ctpn_anchor_targets_options;
+
+static inline segloss_ctpn_anchor_targets_options segloss_ctpn_anchor_targets_options_default(int32_t variant) {
+  segloss_ctpn_anchor_targets_options o = {sizeof(segloss_ctpn_anchor_targets_options), variant, 16, 300, 0, 0,
+                                           16.0, 0.3, 0.7, 0.5, -1.0, 1.0, 1.0, 1.0, 1.0, 32.0};
+  if (variant == SEGLOSS_CTPN_PAPER) o.inside_dx = o.inside_dw = 0.0;
+  return o;
+}
+
+/* The Mersenne Twister MT19937, as numpy's RandomState has it: a state that goes on from image to image.
+   segloss_mt19937_seed starts it as numpy.random.seed(seed) does. */
+typedef struct segloss_mt19937 {
+  uint32_t key[624];
+  int32_t position; /* 0 ... 624; the next word of `key` */
+} segloss_mt19937;
+
+void segloss_mt19937_seed(segloss_mt19937 *generator, uint32_t seed);
+
+int32_t segloss_ctpn_anchor_targets(const segloss_tensor *gt_boxes, const segloss_tensor *line_boxes,
+                                    const segloss_tensor *heights, double image_height, double image_width,
+                                    const segloss_ctpn_anchor_targets_options *options, segloss_mt19937 *generator,
+                                    const segloss_tensor *rpn_labels, const segloss_tensor *rpn_bbox_targets,
+                                    const segloss_tensor *rpn_bbox_inside_weights,
+                                    const segloss_tensor *rpn_bbox_outside_weights,
+                                    const segloss_tensor *rpn_side_targets, const segloss_tensor *rpn_side_mask,
+                                    segloss_error *error);
+
 #ifdef __cplusplus
 }
 #endif

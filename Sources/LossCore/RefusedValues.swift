@@ -42,8 +42,9 @@ extension Sweep {
                     guard isRefused(operand, one, lanes) else { continue }
                     let value = isDouble ? one.load(as: Double.self) : Double(one.load(as: Float.self))
                     let place = "\(tensor.name): \(value) at index \(tensor.subscripts(of: index))"
-                    if let labels = operand.labels, !tensor.type.isFloating {
-                        let number = value.magnitude < 0x1p63 ? "\(Int(value))" : "\(value)"
+                    if let labels = operand.labels {
+                        let isWhole = value.rounded(.towardZero) == value && value.magnitude < 0x1p63
+                        let number = isWhole ? "\(Int(value))" : "\(value)"
                         let ignored = labels.ignored.map { " or \($0), the one to ignore" } ?? ""
                         return LossError(
                             .outOfRange,

@@ -76,6 +76,9 @@ public struct Tensor: Sendable {
     nonisolated(unsafe) private(set) var data: UnsafeMutableRawPointer
     /// What this view is a channel of, for sentences: its index along dimension 1.
     private var channelIndex: Int?
+    /// Likewise: that dimension 1 has become the last, and which entries of the last this view has.
+    private var hasMovedChannels = false
+    private var interleaved = (first: 0, step: 1)
 
     /// Strides of nil mean dense row-major.
     public init(
@@ -142,6 +145,28 @@ public struct Tensor: Sendable {
         return copy
     }
 
+    /// N×C×H×W as N×H×W×C.
+    func channelsLast() -> Tensor {
+        var copy = droppingDimension(1)
+        copy.shape.append(shape[1])
+        copy.strides.append(strides[1])
+        copy.hasMovedChannels = true
+        return copy
+    }
+
+    /// Of the last dimension entries `first`, `first + step`, …: one of `step` numbers that lie side by side.
+    func every(_ step: Int, from first: Int) -> Tensor {
+        let last = shape.rank - 1
+        var copy = self
+        copy.shape[last] = shape[last] / step
+        copy.count = count / step
+        // An extent of 0 allows any stride, and one of 1 steps nowhere.
+        copy.strides[last] = strides[last] &* step
+        if copy.count > 0 { copy.data = data + first * strides[last] * type.bytes }
+        copy.interleaved = (first, step)
+        return copy
+    }
+
     private func droppingDimension(_ dimension: Int) -> Tensor {
         var copy = self
         copy.shape = Extents()
@@ -172,6 +197,9 @@ public struct Tensor: Sendable {
             subscripts[i] = rest % shape[i]
             rest /= shape[i]
         }
+        let last = shape.rank - 1
+        if last >= 0 { subscripts[last] = subscripts[last] * interleaved.step + interleaved.first }
+        if hasMovedChannels { subscripts = Extents([subscripts[0], subscripts[3], subscripts[1], subscripts[2]]) }
         guard let channelIndex else { return subscripts.text }
         var whole = Extents()
         for i in 0..<shape.rank {

@@ -10,6 +10,9 @@ from . import _abi, _call
 from .balance import BalanceLoss as BalanceLoss
 from .bce import BCELoss as BCELoss
 from .cross_entropy import CrossEntropyLoss as CrossEntropyLoss
+from .ctpn import CTPNLoss as CTPNLoss
+from .ctpn_anchors import CTPNAnchorTargets as CTPNAnchorTargets
+from .ctpn_anchors import ctpn_anchor_targets as ctpn_anchor_targets
 from .db import DBLoss as DBLoss
 from .db_step import db_step as db_step
 from .db_step import db_step_grad as db_step_grad

@@ -32,6 +32,7 @@ ABSENT = {"count": 0, "skip": 1, "zero": 2}
 # "none" is no reduction of the library's: it is another function.
 REDUCTION = {"mean": 0, "sum": 1}
 FOCAL_VARIANT = {"published": 0, "paper": 1}
+CTPN_VARIANT = {"published": 0, "paper": 1}
 
 
 class Error(Structure):
@@ -317,6 +318,56 @@ class CrossEntropyParts(_Sized):
     ]
 
 
+class CTPNOptions(_Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("variant", c_int32),
+        ("sigma2", c_double),
+        ("lambda1", c_double),
+        ("lambda2", c_double),
+    ]
+
+
+class CTPNParts(_Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("loss", c_double),
+        ("model_loss", c_double),
+        ("rpn_cross_entropy", c_double),
+        ("rpn_loss_box", c_double),
+        ("rpn_loss_side", c_double),
+        ("kept", c_double),
+        ("positives", c_double),
+        ("sides", c_double),
+    ]
+
+
+class CTPNAnchorTargetsOptions(_Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("variant", c_int32),
+        ("stride", c_int32),
+        ("batch_size", c_int32),
+        ("clobber_positives", c_int32),
+        ("reserved", c_int32),
+        ("width", c_double),
+        ("negative_overlap", c_double),
+        ("positive_overlap", c_double),
+        ("fg_fraction", c_double),
+        ("positive_weight", c_double),
+        ("inside_dx", c_double),
+        ("inside_dy", c_double),
+        ("inside_dw", c_double),
+        ("inside_dh", c_double),
+        ("side_distance", c_double),
+    ]
+
+
+class MT19937(Structure):
+    _fields_ = [("key", c_uint32 * 624), ("position", c_int32)]
+
+
 @dataclasses.dataclass(frozen=True)
 class Description:
     """A loss as the C interface has it: every signature follows from this."""
@@ -362,6 +413,20 @@ BCE = Description("bce", *_POINTWISE, BCEOptions, MeanParts, has_items=True)
 FOCAL = Description("focal", *_POINTWISE, FocalOptions, FocalParts, has_items=True)
 SMOOTH_L1 = Description("smooth_l1", *_POINTWISE, SmoothL1Options, MeanParts, has_items=True)
 CROSS_ENTROPY = Description("cross_entropy", *_POINTWISE, CrossEntropyOptions, CrossEntropyParts, has_items=True)
+CTPN = Description(
+    "ctpn",
+    ("cls", "box", "side"),
+    (
+        "rpn_labels",
+        "rpn_bbox_targets",
+        "rpn_bbox_inside_weights",
+        "rpn_bbox_outside_weights",
+        "side_targets",
+        "side_mask",
+    ),
+    CTPNOptions,
+    CTPNParts,
+)
 LOSSES = (
     MASK_DICE,
     MASK_L1,
@@ -377,6 +442,7 @@ LOSSES = (
     FOCAL,
     SMOOTH_L1,
     CROSS_ENTROPY,
+    CTPN,
 )
 
 Task = ctypes.CFUNCTYPE(None, c_void_p, c_int32)
@@ -417,6 +483,15 @@ balance_map = _declare("balance_map", [_TENSOR] * 3 + [POINTER(BalanceOptions), 
 balance_map_backward = _declare("balance_map_backward", [_TENSOR] * 4 + [POINTER(BalanceOptions), _TENSOR] + _CALL)
 db_step = _declare("db_step", [_TENSOR] * 2 + [POINTER(DBStepOptions), _TENSOR] + _CALL)
 db_step_backward = _declare("db_step_backward", [_TENSOR] * 3 + [POINTER(DBStepOptions), _TENSOR, _TENSOR] + _CALL)
+mt19937_seed = _declare("mt19937_seed", [POINTER(MT19937), c_uint32], None)
+ctpn_anchor_targets = _declare(
+    "ctpn_anchor_targets",
+    [_TENSOR] * 3
+    + [c_double] * 2
+    + [POINTER(CTPNAnchorTargetsOptions), POINTER(MT19937)]
+    + [_TENSOR] * 6
+    + [POINTER(Error)],
+)
 
 
 def check(status: int, error: Error, names: Mapping[str, str] = {}) -> None:
