@@ -2,11 +2,12 @@
 ("torch", "")."""
 
 import importlib
+import importlib.util
 import os
 
 import pytest
 
-ALL = ("torch", "paddle")
+ALL = ("torch", "paddle", "tensorflow")
 STRICT = os.environ.get("SEGLOSS_TEST_STRICT") == "1"
 
 
@@ -15,12 +16,23 @@ def not_run(why):
     (pytest.fail if STRICT else pytest.skip)(f"NOT RUN: {why}")
 
 
-def framework(name):
-    """The framework's module; called at the top of a test module, it skips that module only where it was left out on
-    purpose."""
+def skip_if_left_out(name):
     wanted = os.environ.get("SEGLOSS_TEST_FRAMEWORKS")
     if wanted is not None and name not in wanted.replace(",", " ").split():
         pytest.skip(f"SEGLOSS_TEST_FRAMEWORKS leaves out {name}", allow_module_level=True)
+
+
+def framework_elsewhere(name):
+    """The same for one that runs in a process of its own: it is not imported here."""
+    skip_if_left_out(name)
+    if importlib.util.find_spec(name) is None:
+        pytest.fail(f"{name} is not installed; install requirements-test.txt or set SEGLOSS_TEST_FRAMEWORKS", pytrace=False)
+
+
+def framework(name):
+    """The framework's module; called at the top of a test module, it skips that module only where it was left out on
+    purpose."""
+    skip_if_left_out(name)
     try:
         return importlib.import_module(name)
     except ImportError as error:

@@ -114,17 +114,17 @@ def overlaps(anchors, boxes):
     a, b = anchors[:, None], boxes[None]
     w = np.minimum(a[..., 2], b[..., 2]) - np.maximum(a[..., 0], b[..., 0]) + 1
     h = np.minimum(a[..., 3], b[..., 3]) - np.maximum(a[..., 1], b[..., 1]) + 1
-    area = lambda x: (x[..., 2] - x[..., 0] + 1) * (x[..., 3] - x[..., 1] + 1)  # noqa: E731
     with np.errstate(all="ignore"):
-        return np.where((w > 0) & (h > 0), w * h / (area(a) + area(b) - w * h), 0.0)
+        area_a, area_b = ((x[..., 2] - x[..., 0] + 1) * (x[..., 3] - x[..., 1] + 1) for x in (a, b))
+        return np.where((w > 0) & (h > 0), w * h / (area_a + area_b - w * h), 0.0)
 
 
 def offsets(anchors, boxes):
-    size = lambda x: (x[:, 2] - x[:, 0] + 1, x[:, 3] - x[:, 1] + 1)  # noqa: E731
-    (aw, ah), (bw, bh) = size(anchors), size(boxes)
-    centre = lambda x, w, h: (x[:, 0] + 0.5 * w, x[:, 1] + 0.5 * h)  # noqa: E731
-    (ax, ay), (bx, by) = centre(anchors, aw, ah), centre(boxes, bw, bh)
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):  # coordinates near the largest number, and boxes of no extent
+        aw, ah, bw, bh = (x[:, i + 2] - x[:, i] + 1 for x in (anchors, boxes) for i in (0, 1))
+        ax, ay, bx, by = (
+            x[:, i] + 0.5 * extent for x, i, extent in ((anchors, 0, aw), (anchors, 1, ah), (boxes, 0, bw), (boxes, 1, bh))
+        )
         return np.stack([(bx - ax) / aw, (by - ay) / ah, np.log(bw / aw), np.log(bh / ah)], axis=1)
 
 

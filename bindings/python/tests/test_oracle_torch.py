@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import segloss
 
+import ctpn_cases
 import reference as ref
 from frameworks import framework
 from support import SMALL, bfloat16, check_gradient, probabilities, scene
@@ -148,3 +149,24 @@ def test_step():
     assert np.allclose(segloss.db_step(p, t), value.detach().numpy(), rtol=2e-5, atol=0)
     for grad, tensor in zip(segloss.db_step_grad(p, t, upstream), leaves, strict=True):
         check_gradient(grad, gradient(tensor), 1e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ctpn_paper(seed):
+    """CrossEntropyLoss and SmoothL1Loss as CTPN's readers use them: the mean over kept anchors, of the vertical
+    coordinates of text over the text anchors, of the side anchors over these."""
+    functional = torch.nn.functional
+    inputs = ctpn_cases.rows(ctpn_cases.draw((1, 13, 17, 10), seed, np.float32))
+    text = inputs["rpn_labels"] == 1
+    inputs["rpn_bbox_inside_weights"] = inputs["rpn_bbox_outside_weights"] = text[:, None] * np.float32([0, 1, 0, 1])
+    inputs["side_mask"] = inputs["side_mask"] * text
+    parts, grads = segloss.CTPNLoss(variant="paper").value_and_grad(*inputs.values())
+    leaves = [leaf(inputs[name]) for name in ctpn_cases.PREDICTIONS]
+    cls, box, side = leaves
+    labels = torch.tensor(inputs["rpn_labels"], dtype=torch.int64)
+    sides = torch.tensor(inputs["side_mask"] == 1)
+    l_s = functional.cross_entropy(cls, labels, ignore_index=-1)
+    targets = torch.tensor(inputs["rpn_bbox_targets"])
+    l_v = functional.smooth_l1_loss(box[text][:, 1::2], targets[text][:, 1::2], reduction="sum") / text.sum()
+    l_o = functional.smooth_l1_loss(side[sides], torch.tensor(inputs["side_targets"])[sides])
+    agree(parts["loss"], grads, l_s + l_v + 2 * l_o, leaves)

@@ -230,16 +230,17 @@ def _generator(seed: Any) -> _abi.MT19937 | None:
             raise ValueError(f"seed: expected a number below 4294967296, got {number}")
         _abi.mt19937_seed(generator, number)
         return generator
-    state = seed.get_state()
-    if not isinstance(state, tuple) or state[0] != "MT19937":
-        raise ValueError("seed: expected a generator of MT19937, as numpy.random.RandomState(seed) is one")
-    _, key, position = state[:3]
-    generator.key[:] = key.tolist()
-    generator.position = position
+    state = seed.get_state(legacy=False)
+    if state["bit_generator"] != "MT19937":
+        raise ValueError(f"seed: expected a generator of MT19937, got one of {state['bit_generator']}")
+    generator.key[:] = state["state"]["key"].tolist()
+    generator.position = int(state["state"]["pos"])
     return generator
 
 
 def _put_back(generator: _abi.MT19937 | None, seed: Any) -> None:
     """Lets a generator that was given go on from where the draws have left it."""
     if hasattr(seed, "set_state"):
-        seed.set_state(("MT19937", np.array(generator.key, np.uint32), generator.position, *seed.get_state()[3:]))
+        state = seed.get_state(legacy=False)
+        state["state"] = {"key": np.array(generator.key, np.uint32), "pos": generator.position}
+        seed.set_state(state)
