@@ -26,7 +26,9 @@ def framework_elsewhere(name):
     """The same for one that runs in a process of its own: it is not imported here."""
     skip_if_left_out(name)
     if importlib.util.find_spec(name) is None:
-        pytest.fail(f"{name} is not installed; install requirements-test.txt or set SEGLOSS_TEST_FRAMEWORKS", pytrace=False)
+        pytest.fail(
+            f"{name} is not installed; install requirements-test.txt or set SEGLOSS_TEST_FRAMEWORKS", pytrace=False
+        )
 
 
 def framework(name):

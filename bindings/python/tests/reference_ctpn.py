@@ -90,9 +90,9 @@ def ctpn_loss(
 def base_anchors(heights=HEIGHTS, width=16.0, stride=16):
     """A x (x1, y1, x2, y2), cut to whole numbers towards zero as an assignment to int32 does."""
     centre = (stride - 1) / 2
-    return np.array(
-        [[centre - width / 2, centre - h / 2, centre + width / 2, centre + h / 2] for h in heights]
-    ).astype(np.int32)
+    return np.array([[centre - width / 2, centre - h / 2, centre + width / 2, centre + h / 2] for h in heights]).astype(
+        np.int32
+    )
 
 
 def all_anchors(rows, columns, **shape):
@@ -123,7 +123,8 @@ def offsets(anchors, boxes):
     with np.errstate(all="ignore"):  # coordinates near the largest number, and boxes of no extent
         aw, ah, bw, bh = (x[:, i + 2] - x[:, i] + 1 for x in (anchors, boxes) for i in (0, 1))
         ax, ay, bx, by = (
-            x[:, i] + 0.5 * extent for x, i, extent in ((anchors, 0, aw), (anchors, 1, ah), (boxes, 0, bw), (boxes, 1, bh))
+            x[:, i] + 0.5 * extent
+            for x, i, extent in ((anchors, 0, aw), (anchors, 1, ah), (boxes, 0, bw), (boxes, 1, bh))
         )
         return np.stack([(bx - ax) / aw, (by - ay) / ah, np.log(bw / aw), np.log(bh / ah)], axis=1)
 

@@ -27,7 +27,9 @@ def check(got, want):
     assert got._fields == FIELDS
     for name, g, w in zip(FIELDS, got, want, strict=True):
         assert g.dtype == w.dtype and g.shape == w.shape and g.flags.c_contiguous, name
-        assert np.array_equal(g, w, equal_nan=True), f"{name}: {np.argwhere((g != w) & ~(np.isnan(g) & np.isnan(w)))[:5]}"
+        assert np.array_equal(g, w, equal_nan=True), (
+            f"{name}: {np.argwhere((g != w) & ~(np.isnan(g) & np.isnan(w)))[:5]}"
+        )
 
 
 def both(boxes, image, feature, seed=None, **options):
@@ -73,7 +75,11 @@ def test_an_anchor_that_is_a_box():
     assert not targets.rpn_bbox_outside_weights[targets.rpn_labels.repeat(4, axis=-1) != 1].any()
 
 
-@pytest.mark.parametrize("image", [(64, 64), (63, 64), (64, 63), (64.5, 63.25), (16, 16), (15, 16), (0, 0), (-5, 100), (1e300, 1e300)], ids=str)
+@pytest.mark.parametrize(
+    "image",
+    [(64, 64), (63, 64), (64, 63), (64.5, 63.25), (16, 16), (15, 16), (0, 0), (-5, 100), (1e300, 1e300)],
+    ids=str,
+)
 def test_inside(image):
     """x2 < width: an anchor that ends on the last pixel is inside, one past it is not."""
     targets = both([[3, 3, 30, 30]], image, (4, 4), batch_size=10**6)
@@ -118,7 +124,13 @@ def test_thresholds_are_inclusive_above_and_strict_below():
     box = [[160, 160, 175, 175]]
     for negative, positive, label in ((0.5, 0.5, 1), (0.5, 0.6, -1), (np.nextafter(0.5, 1), 0.6, 0)):
         targets = both(
-            box, (400, 400), (25, 25), negative_overlap=negative, positive_overlap=positive, heights=(16, 32), batch_size=10**6
+            box,
+            (400, 400),
+            (25, 25),
+            negative_overlap=negative,
+            positive_overlap=positive,
+            heights=(16, 32),
+            batch_size=10**6,
         )
         assert targets.rpn_labels[0, 10, 10].tolist() == [1, label]
 
@@ -166,13 +178,18 @@ def test_outside_weights():
     for variant, batch in (("published", 300), ("paper", 300), ("published", 20)):
         targets = both(boxes, image, feature, variant=variant, positive_weight=0.25, batch_size=batch)
         f, b, _ = counts(targets)
-        of = [float(targets.rpn_bbox_outside_weights.reshape(-1, 4)[targets.rpn_labels.ravel() == label].mean()) for label in (1, 0)]
+        of = [
+            float(targets.rpn_bbox_outside_weights.reshape(-1, 4)[targets.rpn_labels.ravel() == label].mean())
+            for label in (1, 0)
+        ]
         assert f > 0 and b > 0
         want = (0.25 / f + 1, 0.75 / b + 1) if variant == "published" else (0.25 / (f + 1), 0.75 / (b + 1))
         assert of == pytest.approx(want, rel=1e-6)
 
 
-@pytest.mark.parametrize("box", [[40, 40, 30, 60], [40, 40, 60, 30], [40, 40, 39, 60], [40, 40, 60, 39], [40, 72, 60, 39]], ids=str)
+@pytest.mark.parametrize(
+    "box", [[40, 40, 30, 60], [40, 40, 60, 30], [40, 40, 39, 60], [40, 40, 60, 39], [40, 72, 60, 39]], ids=str
+)
 def test_boxes_turned_round(box):
     """Published: a logarithm of what is not above 0, in every anchor whose box it is (issues 49 and 148). Paper: refused."""
     targets = both([box, [100, 100, 115, 130]], (200, 200), (12, 12))
@@ -208,12 +225,18 @@ def test_a_generator_goes_on_from_image_to_image():
     ours, theirs = np.random.RandomState(7), np.random.RandomState(7)
     ours.randn(), theirs.randn()  # leaves half a pair of normal numbers behind
     for boxes, image, feature in pages:
-        check(segloss.ctpn_anchor_targets(boxes, image, feature, seed=ours), ref.anchor_targets(boxes, image, feature, seed=theirs))
+        check(
+            segloss.ctpn_anchor_targets(boxes, image, feature, seed=ours),
+            ref.anchor_targets(boxes, image, feature, seed=theirs),
+        )
     assert ours.randn() == theirs.randn() and ours.randint(2**31) == theirs.randint(2**31)
     np.random.seed(7)
     theirs = np.random.RandomState(7)
     for boxes, image, feature in pages:
-        check(segloss.ctpn_anchor_targets(boxes, image, feature, seed=np.random), ref.anchor_targets(boxes, image, feature, seed=theirs))
+        check(
+            segloss.ctpn_anchor_targets(boxes, image, feature, seed=np.random),
+            ref.anchor_targets(boxes, image, feature, seed=theirs),
+        )
     assert np.random.randint(2**31) == theirs.randint(2**31)
 
 
@@ -264,11 +287,16 @@ def test_a_line_that_is_not_there():
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("boxes", [[], np.zeros((0, 4)), np.zeros((0, 5), np.float32), np.zeros(0)], ids=lambda b: str(np.shape(b)))
+@pytest.mark.parametrize(
+    "boxes", [[], np.zeros((0, 4)), np.zeros((0, 5), np.float32), np.zeros(0)], ids=lambda b: str(np.shape(b))
+)
 def test_no_boxes(boxes, variant):
     """Every anchor inside is background, and a batch of them is kept."""
     targets = segloss.ctpn_anchor_targets(boxes, (300, 400), (18, 25), seed=3, variant=variant)
-    check(targets, ref.anchor_targets(np.zeros((0, 4)), (300, 400), (18, 25), seed=np.random.RandomState(3), variant=variant))
+    check(
+        targets,
+        ref.anchor_targets(np.zeros((0, 4)), (300, 400), (18, 25), seed=np.random.RandomState(3), variant=variant),
+    )
     assert counts(targets)[:2] == [0, 300] and not any(a.any() for a in targets[1:])
 
 
@@ -286,7 +314,11 @@ def test_no_anchor_inside():
 # ---------------------------------------------------------------- what boxes come in
 
 
-@pytest.mark.parametrize("dtype", [*TARGET_TYPES.values(), np.int8, np.int16, np.uint16, np.uint32, np.uint64, ">f4", ">i2", np.longdouble], ids=str)
+@pytest.mark.parametrize(
+    "dtype",
+    [*TARGET_TYPES.values(), np.int8, np.int16, np.uint16, np.uint32, np.uint64, ">f4", ">i2", np.longdouble],
+    ids=str,
+)
 def test_types_of_boxes(dtype):
     boxes = np.array([[16, 8, 31, 40], [32, 8, 47, 40], [0, 48, 15, 60]])
     if dtype == bool:
@@ -307,9 +339,20 @@ def test_views_of_boxes(layout):
 
 def test_lists_and_other_arrays():
     want = segloss.ctpn_anchor_targets(np.array([[16.0, 8, 31, 40]]), (100, 100), (6, 6), heights=(16, 33))
-    check(segloss.ctpn_anchor_targets([(16, 8, 31, 40)], [100, 100], np.array([6, 6]), heights=[16.0, np.float32(33)]), want)
-    check(segloss.ctpn_anchor_targets(([16, 8, 31, 40, 1],), np.array([100.0, 100.0]), (6, 6), heights=np.array([16, 33])), want)
-    check(segloss.ctpn_anchor_targets(memoryview(np.array([[16.0, 8, 31, 40]])), (100, 100), (6, 6), heights=(16, 33)), want)
+    check(
+        segloss.ctpn_anchor_targets([(16, 8, 31, 40)], [100, 100], np.array([6, 6]), heights=[16.0, np.float32(33)]),
+        want,
+    )
+    check(
+        segloss.ctpn_anchor_targets(
+            ([16, 8, 31, 40, 1],), np.array([100.0, 100.0]), (6, 6), heights=np.array([16, 33])
+        ),
+        want,
+    )
+    check(
+        segloss.ctpn_anchor_targets(memoryview(np.array([[16.0, 8, 31, 40]])), (100, 100), (6, 6), heights=(16, 33)),
+        want,
+    )
 
 
 def test_the_ten_heights():
@@ -353,7 +396,12 @@ def test_coordinates_that_are_none(variant, value):
 def test_huge_boxes(box):
     for variant in VARIANTS:
         targets = segloss.ctpn_anchor_targets([box, [16, 8, 31, 40]], (100, 100), (6, 6), variant=variant, seed=0)
-        check(targets, ref.anchor_targets([box, [16, 8, 31, 40]], (100, 100), (6, 6), variant=variant, seed=np.random.RandomState(0)))
+        check(
+            targets,
+            ref.anchor_targets(
+                [box, [16, 8, 31, 40]], (100, 100), (6, 6), variant=variant, seed=np.random.RandomState(0)
+            ),
+        )
 
 
 def test_many_broadcast_boxes():
