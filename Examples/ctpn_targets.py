@@ -1,8 +1,8 @@
 """CTPN's anchors on a photographed page, and a linear detector that learns from them: numpy alone.
 
-The words of the page become pieces 16 pixels wide, as CTPN is taught them. segloss.ctpn_anchor_targets labels the anchors
-and draws a new batch at every step from one generator; segloss.CTPNLoss compares, and its gradients go back through one
-matrix. The script fails (exit code 1) if the loss did not fall by half.
+The words of the page become pieces 16 pixels wide, as CTPN is taught them. segloss.ctpn_anchor_targets labels the
+anchors and draws a new batch at every step from one generator; segloss.CTPNLoss compares, and its gradients go back
+through one matrix. The script fails (exit code 1) if the loss did not fall by half.
 
     python ctpn_targets.py [--steps 150] [--seed 3] [--output segloss-ctpn.png] [--quick]
 """

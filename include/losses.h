@@ -959,17 +959,17 @@ int32_t segloss_cross_entropy_items(const segloss_tensor *input, const segloss_t
      cls      n x 2      N x H x W x A*2     N x A*2 x H x W      logits: background, text
      box      n x 4      N x H x W x A*4     N x A*2 x H x W      dx, dy, dw, dh; heads: dy, dh alone
      side     n          N x H x W x A       N x A x H x W        distance to the line's end
-   Channels of heads are (anchor, number): those of an anchor are neighbours. Where cls and box have the same rank-4 shape
-   they are heads.
-   rpn_labels, side_targets, side_mask   n or N x H x W x A; labels -1, 0 or 1 of any type, others are SEGLOSS_OUT_OF_RANGE
+   Channels of heads are (anchor, number): those of an anchor are neighbours. Where cls and box have the same rank-4
+   shape they are heads.
+   rpn_labels, side_targets, side_mask   n or N x H x W x A; labels are -1, 0 or 1, of any type (SEGLOSS_OUT_OF_RANGE)
    rpn_bbox_targets, rpn_bbox_inside_weights, rpn_bbox_outside_weights   n x 4 or N x H x W x A*4, for heads too
-   side, side_targets and side_mask may be NULL together: Lo is then 0. Each gradient may be its own prediction's memory.
-   An anchor that is not kept contributes nothing, whatever stands there. A kept one of weight 0 does under
-   SEGLOSS_SKIP_MASKED, which is what a NULL execution means for PAPER; else its 0 * NaN is NaN, as upstream. Nothing kept:
-   L is 0 with zero gradient, and parts->kept says so.
+   side, side_targets and side_mask may be NULL together: Lo is then 0. Each gradient may be its own prediction's
+   memory. An anchor that is not kept contributes nothing, whatever stands there. Neither does an offset of weight 0
+   under SEGLOSS_SKIP_MASKED, which is what a NULL execution means for PAPER; else 0 * NaN is NaN, as upstream. Nothing
+   kept: L is 0 with zero gradient, and parts->kept says so.
    Statistics: SEGLOSS_CTPN_STATISTICS entries, which add over images.
-   Source: Tian et al. 2016 (arXiv 1609.03605), section 3.4; eragonruan/text-detection-ctpn, branch banjin-dev (PUBLISHED),
-   which has no Lo. */
+   Source: Tian et al. 2016 (arXiv 1609.03605), section 3.4; eragonruan/text-detection-ctpn, branch banjin-dev
+   (PUBLISHED), which has no Lo. */
 enum { SEGLOSS_CTPN_STATISTICS = 6 };
 
 enum { SEGLOSS_CTPN_PUBLISHED = 0, SEGLOSS_CTPN_PAPER = 1 };
@@ -1028,24 +1028,24 @@ int32_t segloss_ctpn_finish(const segloss_tensor *cls, const segloss_tensor *box
 
 /* What the loss compares with: anchors against the boxes of an image, in float64.
 
-   Anchors: A of them, `width` wide and as high as `heights` say, round the middle of each stride x stride square, cut to
-   whole pixels; one counts if it lies inside the image. Overlap is intersection over union of pixels (x2 - x1 + 1). Label
-   0: the largest overlap with any box is below negative_overlap. Label 1: it is at least positive_overlap, or no anchor
-   overlaps some box more (ties included). Label -1: the rest, and those outside. Negatives are labelled before positives,
-   with clobber_positives after. Then at most fg_fraction*batch_size positives are left, and negatives up to batch_size;
-   the others become -1. Targets of every anchor inside, against the box that it overlaps most (the first of equals):
-   (gcx - cx)/w, (gcy - cy)/h, log(gw/w), log(gh/h).
+   Anchors: A of them, `width` wide and as high as `heights` say, round the middle of each stride x stride square, cut
+   to whole pixels; one counts if it lies inside the image. Overlap is intersection over union of pixels (x2 - x1 + 1).
+   Label 0: the largest overlap with any box is below negative_overlap. Label 1: it is at least positive_overlap, or no
+   anchor overlaps some box more (ties included). Label -1: the rest, and those outside. Negatives are labelled before
+   positives, with clobber_positives after. Then at most fg_fraction*batch_size positives are left, and negatives up to
+   batch_size; the others become -1. Targets of every anchor inside, against the box that it overlaps most (the first of
+   equals): (gcx - cx)/w, (gcy - cy)/h, log(gw/w), log(gh/h).
 
    Variants. PUBLISHED: a box that overlaps no anchor flags every anchor that it does not overlap, which is all of them:
    one box outside the image makes all anchors positive. Inside weights 1, 1, 1, 1. A box with x2 < x1 or y2 < y1 gives
-   targets that are NaN or infinite. With positive_weight w: w/F + 1 and (1 - w)/B + 1. PAPER: a box flags where its maximum
-   is above 0. Inside weights 0, 1, 0, 1. Such boxes are refused (SEGLOSS_OUT_OF_RANGE). w/(F + 1) and (1 - w)/(B + 1), B
-   being the negatives. Both refuse coordinates that are not finite (SEGLOSS_NON_FINITE). No boxes: every anchor inside is
-   a negative.
+   targets that are NaN or infinite. With positive_weight w: w/F + 1 and (1 - w)/B + 1. PAPER: a box flags where its
+   maximum is above 0. Inside weights 0, 1, 0, 1. Such boxes are refused (SEGLOSS_OUT_OF_RANGE). w/(F + 1) and (1 -
+   w)/(B + 1), B being the negatives. Both refuse coordinates that are not finite (SEGLOSS_NON_FINITE). No boxes: every
+   anchor inside is a negative.
 
    gt_boxes     n x 4 or n x 5: x1, y1, x2, y2, and one that is not read; any element type
-   line_boxes   the same, or NULL for gt_boxes: whole lines, of which gt_boxes may be the pieces. An anchor of label 1 is
-                a side anchor if an end (x1 or x2) of the line that it overlaps most lies within side_distance of its
+   line_boxes   the same, or NULL for gt_boxes: whole lines, of which gt_boxes may be the pieces. An anchor of label 1
+                is a side anchor if an end (x1 or x2) of the line that it overlaps most lies within side_distance of its
                 centre; the target is (end - centre)/w of the nearer end
    heights      A numbers above 0, any element type, or NULL for 11, 16, 23, 33, 48, 68, 97, 139, 198, 283
    generator    draws which ones are left, as numpy's global generator does for that code; NULL: the first ones are left

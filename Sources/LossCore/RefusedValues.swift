@@ -48,8 +48,8 @@ extension Sweep {
                         let ignored = labels.ignored.map { " or \($0), the one to ignore" } ?? ""
                         return LossError(
                             .outOfRange,
-                            "\(tensor.name): \(number) at index \(tensor.subscripts(of: index)): expected a label from 0 to "
-                                + "\(labels.classes - 1)\(ignored)")
+                            "\(tensor.name): \(number) at index \(tensor.subscripts(of: index)): expected a label from 0 "
+                                + "to \(labels.classes - 1)\(ignored)")
                     }
                     return value.isFinite
                         ? LossError(.outOfRange, "\(place): expected a probability in [0, 1]")

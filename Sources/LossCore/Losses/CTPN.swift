@@ -137,8 +137,8 @@ public struct CTPNLoss: Loss {
         return UnsafeRawPointer(b.temporary(0))
     }
 
-    /// Not 0 where an offset counts: on kept anchors, and if masked ones are not to be read only where its weight is not
-    /// 0. Beyond that nothing may come through, NaN least of all.
+    /// Not 0 where an offset counts: on kept anchors, and if masked ones are not to be read only where its weight is
+    /// not 0. Beyond that nothing may come through, NaN least of all.
     private func counts(
         _ b: Block, _ kept: UnsafeRawPointer, inside: UnsafeRawPointer?, outside: UnsafeRawPointer
     ) -> UnsafeRawPointer {
@@ -292,7 +292,8 @@ private struct AnchorLayout: Sendable {
             ? tensor.shape == map
             : tensor.shape.rank == 4 && tensor.shape[3] % numbers == 0 && tensor.count == n * numbers
         guard isMap else {
-            let also = anchors.rank == 4 ? map.text : "the maps (N, H, W, \(numbers == 1 ? "A" : "A*\(numbers)")) of \(n) anchors"
+            let last = numbers == 1 ? "A" : "A*\(numbers)"
+            let also = anchors.rank == 4 ? map.text : "the maps (N, H, W, \(last)) of \(n) anchors"
             throw LossError(.shape, "\(tensor.name): expected shape \(rows.text) or \(also), got \(tensor.shape.text)")
         }
     }

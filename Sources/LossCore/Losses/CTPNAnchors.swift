@@ -4,8 +4,8 @@ import KernelTable
 /// What CTPN's anchors are trained towards: labels, offsets and their weights, from the boxes of an image.
 ///
 /// Anchors stand in every place of the feature map, all as wide as the stride, one for each height. Those inside the
-/// image are compared with the boxes (intersection over union of whole pixels, hence the + 1 in every extent), labelled,
-/// and thinned out to a batch. What the variants differ in, and every convention, stands in include/losses.h.
+/// image are compared with the boxes (intersection over union of whole pixels, hence the + 1 in every extent),
+/// labelled, and thinned out to a batch. What the variants differ in, and every convention, stands in include/losses.h.
 ///
 /// Source: Tian et al. 2016 (arXiv 1609.03605), section 3; eragonruan/text-detection-ctpn, branch banjin-dev.
 public struct CTPNAnchors: Sendable {
@@ -25,7 +25,8 @@ public struct CTPNAnchors: Sendable {
     /// The authors' ten, each about 1/0.7 of the one before.
     public static let heights: [Double] = [11, 16, 23, 33, 48, 68, 97, 139, 198, 283]
     private static let largest = 65536.0
-    private static let mostBoxes = 1 << 24
+    private static let mostBoxes = 1 << 20
+    private static let mostHeights = 1 << 10
 
     public init(
         variant: CTPN.Variant, stride: Int, width: Double, batch: Int, fgFraction: Double, clobbersPositives: Bool,
@@ -92,7 +93,8 @@ public struct CTPNAnchors: Sendable {
             let shape = labels.shape
             guard shape.rank == 4, shape[0] == 1, shape[3] == anchors else {
                 throw LossError(
-                    .shape, "rpn_labels: expected shape (1, H, W, \(anchors)) for \(anchors) heights, got \(shape.text)")
+                    .shape,
+                    "rpn_labels: expected shape (1, H, W, \(anchors)) for \(anchors) heights, got \(shape.text)")
             }
             guard labels.count <= Int(Int32.max) else {
                 throw LossError(.shape, "rpn_labels: \(labels.count) anchors are too many")
@@ -116,8 +118,8 @@ public struct CTPNAnchors: Sendable {
                 guard !tensor.overlapsItself else {
                     throw LossError(
                         .overlap,
-                        "\(tensor.name): strides \(tensor.strides.text) put several elements in one place, it cannot be "
-                            + "written")
+                        "\(tensor.name): strides \(tensor.strides.text) put several elements in one place, it cannot "
+                            + "be written")
                 }
                 for other in inputs + all[..<i] { try tensor.requireNoOverlap(with: other) }
             }
@@ -132,19 +134,21 @@ public struct CTPNAnchors: Sendable {
         try requireFinite("image_width", imageWidth)
         if let heights { try heights.requireRank(1, "a number for each anchor") }
         let count = heights?.count ?? Self.heights.count
-        guard count > 0 else { throw LossError(.shape, "heights: expected at least one, got none") }
+        guard (1...Self.mostHeights).contains(count) else {
+            throw LossError(.shape, "heights: expected 1 to \(Self.mostHeights) of them, got \(count)")
+        }
         try outputs.check(anchors: count, inputs: [gtBoxes] + [lineBoxes, heights].compactMap { $0 })
         var list = Self.heights
         if let heights {
             list = (0..<count).map { heights.number(at: $0) }
             for height in list { try Self.requireExtent("heights", height) }
         }
+        let boxes = try boxes(gtBoxes)
+        let lines = try lineBoxes.map { tensor throws(LossError) in try self.boxes(tensor) } ?? boxes
+        guard outputs.labels.count > 0 else { return }
         let grid = AnchorGrid(
             stride: stride, width: width, heights: list, rows: outputs.labels.shape[1],
             columns: outputs.labels.shape[2], imageHeight: imageHeight, imageWidth: imageWidth)
-        let boxes = try boxes(gtBoxes)
-        let lines = try lineBoxes.map { tensor throws(LossError) in try self.boxes(tensor) } ?? boxes
-        guard grid.count > 0 else { return }
 
         let overlaps = try Scratch<Double>(grid.count)
         let matches = try Scratch<Int32>(grid.count)
@@ -412,8 +416,8 @@ struct AnchorGrid {
         }
     }
 
-    /// The anchors inside that overlap a box. All of a height overlap it vertically in the same rows, so that most of the
-    /// image is never looked at.
+    /// The anchors inside that overlap a box. All of a height overlap it vertically in the same rows, so that most of
+    /// the image is never looked at.
     func forEachOverlap(with other: Box, _ body: (_ index: Int, _ overlap: Double) -> Void) {
         // The columns that share pixels with it.
         var first = inside.lowerBound

@@ -126,7 +126,7 @@ def test_defaults_of_the_variants():
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_finite_differences(variant):
-    """Steps of 1e-6 on numbers that lie 1e-3 or more from every kink: the error of a central difference is some 1e-10."""
+    """Steps of 1e-6 on numbers that lie well away from every kink: a central difference is off by some 1e-10."""
     rng = np.random.default_rng(5)
     inputs = draw((1, 2, 3, 2))
     for name in PREDICTIONS:
@@ -143,7 +143,7 @@ def test_finite_differences(variant):
 
 
 def test_the_kink_belongs_to_the_line():
-    """|d| = 1/9 in the same precision: value 1/18, slope 1. One step below it the parabola's, the same to its last digit."""
+    """|d| = 1/9 in the same precision: value 1/18, slope 1. One step below it the parabola's, all but the same."""
     for dtype in (np.float64, np.float32):
         d = dtype(1) / dtype(9)
         box = np.array([[d, -d, np.nextafter(d, dtype(0)), 0]], dtype)
@@ -182,7 +182,7 @@ def test_rows_are_maps(shape, variant, kind):
     "shape", [(1, 1, 1, 1), SMALL, (1, 37, 53, 10), (2, 4, 4, 4), (1, 8, 8, 2), (1, 4, 4, 2), (3, 3, 3, 3)], ids=id_of
 )
 def test_heads(shape, variant, kind):
-    """The (anchor, number) channels of a convolution are maps with their channels first, and a box without dx and dw."""
+    """The (anchor, number) channels of a convolution are maps, channels first, and a box without dx and dw."""
     inputs = draw(shape, dtype=PREDICTION_TYPES[kind])
     vertical = np.tile([0, 1, 0, 1], shape[3])
     inputs["rpn_bbox_inside_weights"] = (inputs["rpn_bbox_inside_weights"] * vertical).astype(PREDICTION_TYPES[kind])
@@ -306,7 +306,7 @@ def test_no_anchors(form, shape):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_divisors(variant):
-    """One text anchor, its dy and its end off by 10: where the line is straight the parts say what they are divided by."""
+    """One text anchor, its dy and its end off by 10: out there the parts say what they are divided by."""
     for sides in (1, 2):
         cls, labels = np.zeros((3, 2)), np.array([1, 0, -1])
         box, zero = np.zeros((3, 4)), np.zeros((3, 4))

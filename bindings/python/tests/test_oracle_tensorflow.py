@@ -1,7 +1,8 @@
 """CTPN's published loss, run live in TensorFlow in graph mode, in float32.
 
-Its sums round in float32, so agreement ends at 5e-6 of a value and 1e-5 of the largest entry of a gradient: its rounding,
-not ours. TensorFlow has a process of its own (see `upstream_tensorflow.py`), which computes all cases at once.
+Its sums round in float32, so agreement ends at 5e-6 of a value and 1e-5 of the largest entry of a gradient: its
+rounding, not ours. TensorFlow has a process of its own (see `upstream_tensorflow.py`), which computes all cases at
+once.
 """
 
 import subprocess

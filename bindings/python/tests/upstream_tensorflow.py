@@ -2,8 +2,8 @@
 
     python upstream_tensorflow.py CASES.npz RESULTS.npz
 
-PaddlePaddle imported after TensorFlow kills the process that both are in. Cases are arrays named "case/argument", results
-"case/name".
+PaddlePaddle imported after TensorFlow kills the process that both are in. Cases are arrays named "case/argument",
+results "case/name".
 """
 
 import os

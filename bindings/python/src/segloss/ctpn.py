@@ -29,8 +29,8 @@ class CTPNLoss(Loss):
     lambda1, lambda2 : float, default 1 and 2, keyword only
         Weights of Lv and Lo.
     non_finite : {"propagate", "refuse", "skip_masked"}, default "propagate" (published) or "skip_masked" (paper)
-        What NaN and infinity do on kept anchors: the formula's result (0·NaN is NaN on a negative whose target is NaN, as
-        upstream), ValueError (whatever the label), or nothing where an offset's weight is exactly 0. Keyword only.
+        What NaN and infinity do on kept anchors: the formula's result (0·NaN is NaN on a negative whose target is NaN,
+        as upstream), ValueError (whatever the label), or nothing where an offset's weight is exactly 0. Keyword only.
     return_parts : bool, default False, keyword only
         Also return ``kept``, ``positives`` (N and F) and ``sides`` (Σ side_mask).
 
@@ -48,8 +48,8 @@ class CTPNLoss(Loss):
         side      n       1 x H x W x A    1 x A x H x W
         ========  ======  ===============  ===============
 
-        cls is (background, text), box (dx, dy, dw, dh). Heads are a convolution's output: box holds dy and dh alone, and
-        of the channels those of an anchor are neighbours, (anchor, number) as maps have it. Maps and heads may hold
+        cls is (background, text), box (dx, dy, dw, dh). Heads are a convolution's output: box holds dy and dh alone,
+        and of the channels those of an anchor are neighbours, (anchor, number) as maps have it. Maps and heads may hold
         several images, whose anchors then count as those of one.
     rpn_labels, side_targets, side_mask : n or 1 x H x W x A
         Any type. Labels are -1 (ignored), 0 or 1.
@@ -60,13 +60,14 @@ class CTPNLoss(Loss):
     -------
     dict
         ``loss``, ``model_loss`` (Ls + Lv, what the published code optimises), ``rpn_cross_entropy``, ``rpn_loss_box``,
-        ``rpn_loss_side``, each part with its weight. ``value_and_grad`` gives that and the gradients of ``cls``, ``box``
-        and, if given, ``side``, in their layouts.
+        ``rpn_loss_side``, each part with its weight. ``value_and_grad`` gives that and the gradients of ``cls``,
+        ``box`` and, if given, ``side``, in their layouts.
 
     Notes
     -----
-    Nothing kept: 0 with zero gradients, where upstream has NaN; ``kept`` says so. An ignored anchor contributes nothing,
-    whatever stands there. The published code has no Lo, and adds its network's weight decay, which is not a loss of ours.
+    Nothing kept: 0 with zero gradients, where upstream has NaN; ``kept`` says so. An ignored anchor contributes
+    nothing, whatever stands there. The published code has no Lo, and adds its network's weight decay, which is not a
+    loss of ours.
 
     Raises
     ------

@@ -51,11 +51,11 @@ def ctpn_anchor_targets(
 ) -> CTPNAnchorTargets:
     """What the anchors of a Connectionist Text Proposal Network are trained towards, from the boxes of an image.
 
-    Anchors stand round the middle of each ``stride`` x ``stride`` square of the image, one for each height, their corners
-    cut to whole pixels; one counts if it lies inside the image. Overlap is intersection over union of pixels
-    (``x2 - x1 + 1``). An anchor is 0 if it overlaps every box by less than ``negative_overlap``; 1 if it overlaps one by
-    at least ``positive_overlap``, or if no anchor overlaps some box more (ties included); else -1. Then a batch is kept
-    and the rest become -1.
+    Anchors stand round the middle of each ``stride`` x ``stride`` square of the image, one for each height, their
+    corners cut to whole pixels; one counts if it lies inside the image. Overlap is intersection over union of pixels
+    (``x2 - x1 + 1``). An anchor is 0 if it overlaps every box by less than ``negative_overlap``; 1 if it overlaps one
+    by at least ``positive_overlap``, or if no anchor overlaps some box more (ties included); else -1. Then a batch is
+    kept and the rest become -1.
 
     Parameters
     ----------
@@ -66,8 +66,9 @@ def ctpn_anchor_targets(
     feature_size : (H, W)
         Of the feature map.
     seed : None, int, numpy.random.RandomState or numpy.random, keyword only
-        What draws the batch: nothing, and the first anchors are kept; a generator seeded with that number; that generator,
-        which goes on from image to image; or numpy's global one, as upstream. The same anchors as upstream draws.
+        What draws the batch: nothing, and the first anchors are kept; a generator seeded with that number; that
+        generator, which goes on from image to image; or numpy's global one, as upstream. The same anchors as upstream
+        draws.
     variant : {"published", "paper"}, keyword only
         ``published``: a box that overlaps no anchor makes every anchor text (of those inside the image: its largest
         overlap is 0, and they all have that). ``paper``: a box marks anchors only if it overlaps some; boxes with
@@ -92,14 +93,15 @@ def ctpn_anchor_targets(
         ``(1 - w)/B + 1`` on background (F and B anchors), a slip of the published code for ``w/(F + 1)`` and
         ``(1 - w)/(B + 1)``, which the paper variant has.
     side_distance : float, default 32, keyword only
-        A text anchor is a side anchor if an end of the line that it overlaps most is that near to its centre, in pixels.
+        A text anchor is a side anchor if an end of the line that it overlaps most is that near to its centre, in
+        pixels.
 
     Returns
     -------
     CTPNAnchorTargets
         ``rpn_labels``, ``rpn_bbox_targets``, ``rpn_bbox_inside_weights``, ``rpn_bbox_outside_weights``,
-        ``rpn_side_targets``, ``rpn_side_mask``. Targets are there for every anchor inside the image; anchors outside have
-        label -1 and zeros. ``rpn_side_targets`` is ``(end - centre)/width``, the end being the line's x1 or x2.
+        ``rpn_side_targets``, ``rpn_side_mask``. Targets are there for every anchor inside the image; anchors outside
+        have label -1 and zeros. ``rpn_side_targets`` is ``(end - centre)/width``, the end being the line's x1 or x2.
 
     Raises
     ------
