@@ -14,7 +14,7 @@ import tomllib
 import pytest
 import segloss
 from frameworks import not_run
-from segloss import _abi, _tensor
+from segloss import _abi, _tensor, ctpn_anchors
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 HEADER = ROOT / "include" / "losses.h"
@@ -60,6 +60,9 @@ def test_the_header_was_understood():
 
 # ---------------------------------------------------------------- what a compiler makes of it
 
+# Defaults that depend on a variant.
+VARIANTS = {"segloss_db_options": _abi.DB_VARIANT, "segloss_ctpn_options": _abi.CTPN_VARIANT,
+            "segloss_ctpn_anchor_targets_options": _abi.CTPN_VARIANT}
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory):
@@ -78,7 +81,7 @@ def compiled(tmp_path_factory):
     for function, struct in INLINE.items():
         if not function.endswith("_default"):
             continue
-        calls = {f"{function}({v})": v for v in _abi.DB_VARIANT.values()} if struct == "segloss_db_options" else {f"{function}()": ""}
+        calls = {f"{function}({v})": v for v in VARIANTS[struct].values()} if struct in VARIANTS else {f"{function}()": ""}
         for call, variant in calls.items():
             lines.append(f"{{ {struct} o = {call};")
             for c_type, field, _ in STRUCTS[struct]:
@@ -142,6 +145,7 @@ NUMBERS = {
     **{f"SEGLOSS_{name.upper()}": number for name, number in {**_abi.AVERAGE, **_abi.REDUCTION}.items()},
     **{f"SEGLOSS_ABSENT_{name.upper()}": number for name, number in _abi.ABSENT.items()},
     **{f"SEGLOSS_FOCAL_{name.upper()}": number for name, number in _abi.FOCAL_VARIANT.items()},
+    **{f"SEGLOSS_CTPN_{name.upper()}": number for name, number in _abi.CTPN_VARIANT.items()},
     "SEGLOSS_MAIN_DICE": _abi.MAIN_LOSS["DiceLoss"],
     "SEGLOSS_MAIN_BCE": _abi.MAIN_LOSS["BCELoss"],
     "SEGLOSS_MAIN_MASK_L1": _abi.MAIN_LOSS["MaskL1Loss"],
@@ -236,6 +240,9 @@ MADE = {
     "segloss_focal_options": lambda: segloss.FocalLoss(),
     "segloss_smooth_l1_options": lambda: segloss.SmoothL1Loss(),
     "segloss_cross_entropy_options": lambda: segloss.CrossEntropyLoss(),
+    # The paper's variant has a policy of its own.
+    **{f"segloss_ctpn_options{number}": lambda variant=variant: segloss.CTPNLoss(variant=variant, non_finite="propagate")
+       for variant, number in _abi.CTPN_VARIANT.items()},
 }
 
 
@@ -255,6 +262,7 @@ def fields(struct):
 
 def test_every_default_is_compared(compiled):
     compared = {*MADE, "segloss_execution", "segloss_db_step_options", "segloss_classes"}
+    compared |= {f"segloss_ctpn_anchor_targets_options{number}" for number in _abi.CTPN_VARIANT.values()}
     assert {name.split(".")[0] for name in compiled["default"]} == compared
 
 
@@ -265,6 +273,12 @@ def test_options_of_a_loss_made_without_any(struct, compiled):
     assert fields(loss._execution) == header_defaults(compiled, "segloss_execution")
     if hasattr(loss._options, "classes"):
         assert fields(loss._options.classes.contents) == header_defaults(compiled, "segloss_classes")
+
+
+@pytest.mark.parametrize("variant", _abi.CTPN_VARIANT)
+def test_inside_weights_of_the_variants(variant, compiled):
+    expected = header_defaults(compiled, f"segloss_ctpn_anchor_targets_options{_abi.CTPN_VARIANT[variant]}")
+    assert ctpn_anchors._INSIDE_WEIGHTS[variant] == tuple(expected[f"inside_{name}"] for name in ("dx", "dy", "dw", "dh"))
 
 
 # Where Python's name is the original's and the header's its own.
@@ -284,6 +298,8 @@ OURS |= {"weight", "size_average", "from_logits", "flavour", "reduction"}
         (segloss.DiceLoss, "dice"), (segloss.DiceBCELoss, "dice_bce"), (segloss.IoULoss, "iou"),
         (segloss.TverskyLoss, "tversky"), (segloss.FocalTverskyLoss, "focal_tversky"), (segloss.FocalLoss, "focal"),
         (segloss.SmoothL1Loss, "smooth_l1"), (segloss.CrossEntropyLoss, "cross_entropy"))),
+    *((cls, f"segloss_{name}_options{number}") for number in _abi.CTPN_VARIANT.values() for cls, name in (
+        (segloss.CTPNLoss, "ctpn"), (segloss.ctpn_anchor_targets, "ctpn_anchor_targets"))),
 ], ids=lambda x: getattr(x, "__name__", x))
 def test_defaults_in_signatures(cls, struct, compiled):
     expected = header_defaults(compiled, struct)
