@@ -145,18 +145,14 @@ def test_thresholds_are_inclusive_above_and_strict_below():
 
 
 def test_a_box_off_the_page_makes_everything_text():
-    """The published code's trap: 1 text, 120 background and 9 ignored anchors become 130 and 0 of each."""
-    image, feature = (160, 48), (10, 3)
-    near = [160 // 2 - 72, 40, 23, 75]
-    inside = 3 * sum(
-        1 for h in range(10) for _, y1, _, y2 in ref.base_anchors() if y1 + 16 * h >= 0 and y2 + 16 * h < 160
-    )
+    """The published code's trap, with the specification's numbers: of 130 anchors inside 1 is text, 120 background and 9
+    ignored; with a box off the page 130 are text."""
+    image, feature, outside = (96, 80), (6, 5), 170
+    near, far = [16, 2, 31, 50], [500, 500, 520, 520]
     everything = {"batch_size": 10**6, "fg_fraction": 1.0}
-    alone = counts(both([near], image, feature, **everything))
-    assert alone[0] >= 1 and alone[1] > 100
-    trapped = both([near, [500, 500, 520, 520]], image, feature, **everything)
-    assert counts(trapped)[:2] == [inside, 0]
-    assert counts(both([near, [500, 500, 520, 520]], image, feature, variant="paper", **everything)) == alone
+    assert counts(both([near], image, feature, **everything)) == [1, 120, 9 + outside]
+    assert counts(both([near, far], image, feature, **everything)) == [130, 0, outside]
+    assert counts(both([near, far], image, feature, variant="paper", **everything)) == [1, 120, 9 + outside]
 
 
 def test_the_trap_fills_the_batch_with_false_text():
