@@ -1,5 +1,8 @@
 // The few elementary functions of losses' scalars: the same bits on every machine, like the kernels'.
 
+/// −∞ at 0, NaN below.
+func logarithm(_ x: Double) -> Double { Dispatch.current.kernels.pointee.log(x) }
+
 func exponential(_ x: Double) -> Double { Dispatch.current.kernels.pointee.exp(x) }
 
 /// 1 − e^−x for x ≥ 0, with the digits that a small x has.

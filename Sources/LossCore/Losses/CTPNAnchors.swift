@@ -349,8 +349,8 @@ struct Box {
     /// dx, dy, dw, dh of the way to another box.
     func offsets(to box: Box) -> SIMD4<Double> {
         SIMD4(
-            (box.centreX - centreX) / width, (box.centreY - centreY) / height, (box.width / width).naturalLogarithm,
-            (box.height / height).naturalLogarithm)
+            (box.centreX - centreX) / width, (box.centreY - centreY) / height, logarithm(box.width / width),
+            logarithm(box.height / height))
     }
 }
 
@@ -485,28 +485,5 @@ extension Tensor {
                 }
             }
         }
-    }
-}
-
-extension Double {
-    /// log x to a unit in the last place, −∞ at 0, NaN below: the same bits on every machine, which libm does not give.
-    ///
-    /// x = m·2^e with √½ ≤ m < √2, f = m − 1, s = f/(2+f): log m = 2·atanh s = f − s·(f − R), R = Σ 2/(2k+1)·s^2k.
-    fileprivate var naturalLogarithm: Double {
-        guard self > 0 else { return self == 0 ? -.infinity : .nan }
-        guard self < .infinity else { return self }
-        var mantissa = significand
-        var power = Double(exponent)
-        if mantissa > 1.4142135623730951 {
-            mantissa /= 2
-            power += 1
-        }
-        let f = mantissa - 1
-        let s = f / (2 + f)
-        let z = s * s
-        var series = 0.0
-        for k in stride(from: 12, to: 0, by: -1) { series = (series + 2 / Double(2 * k + 1)) * z }
-        let correction = power * 0x1.ef35793c76730p-45 - s * (f - series)
-        return power * 0x1.62e42fefa3800p-1 + (f + correction)
     }
 }
