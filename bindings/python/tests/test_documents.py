@@ -1,4 +1,4 @@
-"""Every Python snippet of the README and the guides runs, and so does every example in a docstring."""
+"""Every Python and C snippet of the README and the guides runs, and so does every example in a docstring."""
 
 import doctest
 import importlib
@@ -7,25 +7,41 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_c_boundary import compiler, program, run  # noqa: F401
 
 import segloss
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = [ROOT / "README.md", ROOT / "bindings/python/README.md", *sorted((ROOT / "Guides").glob("*.md"))]
-SNIPPETS = [
-    pytest.param(snippet, id=f"{page.relative_to(ROOT)}-{i}")
-    for page in PAGES
-    for i, snippet in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S))
-]
+
+
+def snippets(language):
+    return [
+        pytest.param(snippet, id=f"{page.relative_to(ROOT)}-{i}")
+        for page in PAGES
+        for i, snippet in enumerate(re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.M | re.S))
+    ]
+
+
+SNIPPETS = snippets("python")
+C_SNIPPETS = snippets("c")
 
 
 def test_there_are_snippets():
-    assert len(SNIPPETS) >= 3
+    assert len(SNIPPETS) >= 3 and C_SNIPPETS
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS)
 def test_snippet(snippet):
     exec(compile(snippet, "snippet", "exec"), {"__name__": "snippet"})
+
+
+@pytest.mark.parametrize("snippet", C_SNIPPETS)
+def test_c_snippet(snippet, program, tmp_path):  # noqa: F811
+    source = tmp_path / "snippet.c"
+    source.write_text(snippet)
+    output = run([program(source, compiler("CC", "cc", "gcc", "clang"), "c99")])
+    assert output.strip() and output.strip() in snippet, "what it prints is not what its comment says"
 
 
 def test_links_lead_somewhere():
