@@ -723,7 +723,7 @@ typedef struct segloss_focal_tversky_options {
   uint32_t reserved;              /* 0 */
   double alpha;                   /* 0.5; finite; the price of a false positive */
   double beta;                    /* 0.5; finite; of a false negative */
-  double gamma;                   /* 1; finite */
+  double gamma;                   /* 1; >= 0 */
   double smooth;                  /* 1; finite */
   const segloss_classes *classes; /* NULL: the defaults */
 } segloss_focal_tversky_options;

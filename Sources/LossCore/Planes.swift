@@ -48,7 +48,11 @@ struct Planes {
             throw LossError(.unsupported, "\(pred.name): \(channels) classes; at most 65536 are supported")
         }
 
-        let isDense = target.shape == pred.shape
+        let isOfPositions = targetForm == .classLabels
+        if isOfPositions { try pred.requireClasses() }
+        // Integers where there is a single class are labels of it; elsewhere they are one-hot already.
+        let isDense =
+            target.shape == pred.shape && !(isOfPositions && channels == 1 && !target.type.isFloating)
         let lacksClasses = rank >= 2 && pred.hasShape(of: target, withoutDimension: 1)
         guard isDense || (lacksClasses && (channels == 1 || targetForm != .dense)) else {
             let labels =
@@ -65,13 +69,14 @@ struct Planes {
                 .elementType, "\(target.name): labels are expected as uint8, int32 or int64, got \(target.type.text)")
         }
         for other in [mask, weight] {
-            guard let other, other.shape != pred.shape else { continue }
+            guard let other else { continue }
+            if other.shape == pred.shape, !isOfPositions || channels == 1 { continue }
             guard rank >= 2, pred.hasShape(of: other, withoutDimension: 1) else {
-                let shared = rank >= 2 ? " or \(pred.shapeWithoutClasses)" : ""
+                let full = isOfPositions ? "" : pred.shape.text + (rank >= 2 ? " or " : "")
+                let shared = rank >= 2 ? pred.shapeWithoutClasses : ""
                 throw LossError(
                     .shape,
-                    "\(other.name): expected shape \(pred.shape.text)\(shared) for \(pred.name), got \(other.shape.text)"
-                )
+                    "\(other.name): expected shape \(full)\(shared) for \(pred.name), got \(other.shape.text)")
             }
         }
 
@@ -81,17 +86,7 @@ struct Planes {
         // Classes that share a mask have to be told apart, unless there is just one.
         let shares = channels > 1 && [mask, weight].contains { $0.map { $0.shape != pred.shape } ?? false }
         isFlat = onePlane && !shares
-        if !isFlat || classes.average == .macro {
-            guard rank >= 2 else {
-                throw LossError(
-                    .rank,
-                    "\(pred.name): expected N x C x ..., at least rank 2, for several classes, got shape "
-                        + "\(pred.shape.text)")
-            }
-            guard channels > 0 else {
-                throw LossError(.shape, "\(pred.name): expected at least one class, got shape \(pred.shape.text)")
-            }
-        }
+        if !isFlat || classes.average == .macro { try pred.requireClasses() }
         try classes.require(channels: channels)
 
         count = isFlat ? 1 : channels
@@ -133,8 +128,7 @@ struct Planes {
             operands.append(
                 Operand(
                     plane, mask: maskOf(c, targets.count),
-                    // The ignored value need not be a probability.
-                    isProbability: targetProbabilities && ignored == nil && !hasLabels, labels: labels))
+                    isProbability: targetProbabilities && !hasLabels, labels: labels, exempt: ignored))
         }
         operands += masks.map { Operand($0) }
         for (c, plane) in weights.enumerated() { operands.append(Operand(plane, mask: maskOf(c, weights.count))) }
@@ -156,7 +150,8 @@ struct Planes {
     }
 
     func plane(_ c: Int, of b: Block) -> Plane {
-        var y = b.input(hasLabels ? target : target + c)
+        let raw = b.input(hasLabels ? target : target + c)
+        var y = raw
         // Past the end of the data a block is padded with zeros, which are no elements.
         var m = mask.map { b.input(maskIsShared ? $0 : $0 + c) }
         if m == nil, b.count < b.padded {
@@ -178,6 +173,8 @@ struct Planes {
                 b.kernels.product(m, weight, b.temporary(2), b.padded)
                 w = UnsafeRawPointer(b.temporary(2))
             }
+            // 0 there already, unless its weight is no number.
+            if let ignored { b.kernels.not_ignored(raw, ignored, w, b.temporary(2), b.padded) }
         }
         return Plane(x: b.input(c), y: y, m: m, w: w)
     }
@@ -232,6 +229,16 @@ struct Planes {
 }
 
 extension Tensor {
+    func requireClasses() throws(LossError) {
+        guard shape.rank >= 2 else {
+            throw LossError(
+                .rank, "\(name): expected N x C x ..., at least rank 2, for several classes, got shape \(shape.text)")
+        }
+        guard shape[1] > 0 else {
+            throw LossError(.shape, "\(name): expected at least one class, got shape \(shape.text)")
+        }
+    }
+
     /// Whether `other` has this shape without dimension 1, or with 1 in its place.
     func hasShape(of other: Tensor, withoutDimension dimension: Int) -> Bool {
         var without = Extents()

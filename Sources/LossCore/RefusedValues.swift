@@ -10,7 +10,7 @@ extension Sweep {
         {
             return true
         }
-        return operand.isProbability && !kernels.is_probability(values, padded)
+        return operand.isProbability && !kernels.is_probability(values, operand.exempt ?? .nan, padded)
     }
 
     /// Checks a block of operand i.

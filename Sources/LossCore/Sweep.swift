@@ -38,6 +38,8 @@ struct Operand {
     var ignored: Ignored?
     /// Refuse values outside [0, 1], and NaN.
     var isProbability = false
+    /// But for this value.
+    var exempt: Double?
     /// Refuse what is not one of these classes.
     var labels: Labels?
     /// Rows above and below a strip that its blocks hold too.
@@ -45,12 +47,13 @@ struct Operand {
 
     init(
         _ tensor: Tensor, mask: Int? = nil, ignored: Ignored? = nil, isProbability: Bool = false, labels: Labels? = nil,
-        halo: Int = 0
+        exempt: Double? = nil, halo: Int = 0
     ) {
         self.tensor = tensor
         self.mask = mask
         self.ignored = ignored
         self.isProbability = isProbability
+        self.exempt = exempt
         self.labels = labels
         self.halo = halo
     }

@@ -72,11 +72,12 @@ func isBinary<V: Vector>(_: V.Type, _ a: In, _ n: Int) -> Bool {
 }
 
 @inline(__always)
-func isProbability<V: Vector>(_: V.Type, _ a: In, _ n: Int) -> Bool {
-    none(V.self, n) { i in
+func isProbability<V: Vector>(_: V.Type, _ a: In, _ exempt: Double, _ n: Int) -> Bool {
+    let exempt = V(exempt)
+    return none(V.self, n) { i in
         // Clamping changes it, or it is NaN.
         let a = V.load(a, i)
-        return V.not(V.equal(V.max(V(0), V.min(V(1), a)), a))
+        return V.not(V.or(V.equal(V.max(V(0), V.min(V(1), a)), a), V.equal(a, exempt)))
     }
 }
 

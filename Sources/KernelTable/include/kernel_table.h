@@ -100,9 +100,9 @@ typedef struct {
   void (*sigmoid)(const void *u, void *out, long n);
   void (*sigmoid_gradient)(const void *u, const void *h, double c, void *out, long n);
 
-  /* Whether every element is 0 or 1; lies in [0, 1]; is finite. */
+  /* Whether every element is 0 or 1; lies in [0, 1] or equals `exempt` (NaN: none does); is finite. */
   bool (*is_binary)(const void *a, long n);
-  bool (*is_probability)(const void *a, long n);
+  bool (*is_probability)(const void *a, double exempt, long n);
   bool (*is_finite)(const void *a, long n);
   /* Whether every element is a whole number in [0, classes), or equals `ignored` (NaN: none does). */
   bool (*are_labels)(const void *a, double classes, double ignored, long n);

@@ -22,7 +22,7 @@ public struct BCE: PointwiseTerm {
     public init(_ form: Form, positiveWeights: [Double] = []) throws(LossError) {
         for weight in positiveWeights {
             guard form == .logits else {
-                throw LossError(.unsupported, "pos_weight: only logits take it")
+                throw LossError(.unsupported, "pos_weight: only logits take it, and the input is probabilities")
             }
             try requireFinite("pos_weight", weight)
         }

@@ -36,18 +36,11 @@ public struct CrossEntropyLoss: Loss {
         }
         (self.options, self.pred, self.target, self.weight, self.mask) = (options, pred, target, weight, mask)
         self.execution = execution
-        for other in [weight, mask] {
-            guard let other, other.shape == pred.shape, pred.shape.rank < 2 || pred.shape[1] != 1 else { continue }
-            throw LossError(
-                .shape,
-                "\(other.name): expected shape \(pred.shapeWithoutClasses), one number a position, got "
-                    + "\(other.shape.text)")
-        }
         var classes = Classes()
         classes.activation = .softmax
         classes.weights = options.weights
         // Probabilities are not labels: upstream ignores nothing there.
-        classes.ignored = target.shape == pred.shape ? nil : options.ignored
+        classes.ignored = target.shape == pred.shape && target.type.isFloating ? nil : options.ignored
         planes = try Planes(
             pred, target: target, mask: mask, weight: weight, classes, targetForm: .classLabels)
     }

@@ -12,6 +12,7 @@ public struct FocalTversky: OverlapFormula {
     public init(alpha: Double, beta: Double, gamma: Double, smooth: Double) throws(LossError) {
         tversky = try Tversky(alpha: alpha, beta: beta, smooth: smooth)
         try requireFinite("gamma", gamma)
+        guard gamma >= 0 else { throw LossError(.option, "gamma: expected at least 0, got \(gamma)") }
         self.gamma = gamma
     }
 

@@ -31,6 +31,11 @@ class Loss:
     def __reduce__(self):
         return _rebuilt, (type(self), *self._arguments)
 
+    def __repr__(self):
+        arguments, named = self._arguments
+        given = [*map(repr, arguments), *(f"{name}={value!r}" for name, value in named.items())]
+        return f"{type(self).__name__}({', '.join(given)})"
+
     def __init__(self, options, non_finite: str, return_parts: bool):
         self._options = options
         self._execution = _abi.Execution(non_finite=_call.choice("non_finite", non_finite, _abi.NON_FINITE))
@@ -127,6 +132,8 @@ class ItemLoss(Loss):
     def __init__(self, options, reduction: str, non_finite: str, return_parts: bool):
         super().__init__(options, non_finite, return_parts)
         self._is_reduced = reduction != "none"
+        if self._return_parts and not self._is_reduced:
+            raise ValueError("return_parts: reduction 'none' has none")
 
     def __call__(self, *inputs, **named):
         if self._is_reduced:

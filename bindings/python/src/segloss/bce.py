@@ -80,6 +80,8 @@ class BCELoss(PointwiseLoss):
         return_parts: bool = False,
     ):
         form = _call.choice("flavour", flavour, _FLAVOURS)
+        if from_logits and form != _abi.BCE_TORCH:
+            raise ValueError(f"flavour: {flavour!r} is a form on probabilities; from_logits is True")
         if pos_weight is not None and np.ndim(pos_weight) == 0:
             pos_weight = [pos_weight]
         factors, count = weights("pos_weight", pos_weight)
