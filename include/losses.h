@@ -1097,6 +1097,128 @@ int32_t segloss_ctpn_anchor_targets(const segloss_tensor *gt_boxes, const seglos
                                     const segloss_tensor *rpn_side_targets, const segloss_tensor *rpn_side_mask,
                                     segloss_error *error);
 
+/* ---- Structure --------------------------------------------------------------------------------------------------- */
+
+/* w = 1 + gain*|mean of y over a kernel_size x kernel_size window - y|, p = sigmoid(x), l binary cross-entropy of x;
+   U = (FP + FN)/(TP + FP + FN + smooth) of p and y under w, for each plane (n,c):
+     PUBLISHED  L = mean of l over the tensor + mean of U over the planes                          PraNet, F3Net as they run
+     PAPER      L = mean over the planes of sum l*w / sum w + U                                    what F3Net describes
+     UACANET    the same with U = sum u*w / sum w, u = (p*(1-y) + (1-p)*y)/(p + y - p*y + smooth)  UACANet
+
+   preds    `levels` predictions of one mask (deep supervision): logits, N x C x H x W or N x H x W, all of one shape and
+            element type; L is the sum of their losses, and the weights are computed once
+   mask     [0, 1], their shape
+   Outside the image the window holds zeros. Without elements: 0. grad_preds: one for each of preds, or NULL; each may be
+   its own prediction's memory. level_parts: SEGLOSS_STRUCTURE_LEVEL_PARTS numbers a level (loss, bce_loss, iou_loss), or
+   NULL. Statistics: for each plane SEGLOSS_STRUCTURE_STATISTICS entries and SEGLOSS_STRUCTURE_LEVEL_STATISTICS a level.
+   Planes are averaged, each with entries of its own: those of other batches are not added to them.
+   Source: Fan et al. 2020 (PraNet, arXiv 2006.11392); Wei et al. 2020 (F3Net, arXiv 1911.11445); Kim et al. 2021
+   (UACANet, arXiv 2107.02368). */
+enum { SEGLOSS_STRUCTURE_PUBLISHED = 0, SEGLOSS_STRUCTURE_PAPER = 1, SEGLOSS_STRUCTURE_UACANET = 2 };
+enum {
+  SEGLOSS_STRUCTURE_STATISTICS = 1,       /* sum w; PUBLISHED: 0 */
+  SEGLOSS_STRUCTURE_LEVEL_STATISTICS = 4, /* TP, FP, FN, sum l (PAPER: l*w); UACANET: sum u*w, sum l*w, 0, 0 */
+  SEGLOSS_STRUCTURE_LEVEL_PARTS = 3,
+  SEGLOSS_STRUCTURE_LEVELS = 16           /* at most */
+};
+
+typedef struct segloss_structure_options {
+  uint32_t struct_size;
+  int32_t variant;           /* SEGLOSS_STRUCTURE_PUBLISHED */
+  int32_t count_include_pad; /* 1; 0: the mean is over the part of the window inside the image */
+  uint32_t reserved;         /* 0 */
+  int64_t kernel_size;       /* 31; odd, >= 1 */
+  double gain;               /* 5; finite, >= 0 */
+  double smooth;             /* 1; finite, >= 0 */
+} segloss_structure_options;
+
+static inline segloss_structure_options segloss_structure_options_default(void) {
+  segloss_structure_options o = {
+      sizeof(segloss_structure_options), SEGLOSS_STRUCTURE_PUBLISHED, 1, 0, 31, 5.0, 1.0};
+  return o;
+}
+
+typedef struct segloss_structure_parts {
+  uint32_t struct_size;
+  uint32_t reserved;
+  double loss;
+  double bce_loss; /* all levels together */
+  double iou_loss;
+  double count;    /* planes that were averaged */
+} segloss_structure_parts;
+
+int32_t segloss_structure(const segloss_tensor *preds, int32_t levels, const segloss_tensor *mask,
+                          const segloss_structure_options *options, double grad_output, segloss_structure_parts *parts,
+                          double *level_parts, const segloss_tensor *grad_preds, const segloss_execution *execution,
+                          segloss_error *error);
+int32_t segloss_structure_statistics(const segloss_tensor *preds, int32_t levels, const segloss_tensor *mask,
+                                     const segloss_structure_options *options, double *statistics, int64_t length,
+                                     const segloss_execution *execution, segloss_error *error);
+int32_t segloss_structure_finish(const segloss_tensor *preds, int32_t levels, const segloss_tensor *mask,
+                                 const segloss_structure_options *options, const double *statistics, int64_t length,
+                                 double grad_output, segloss_structure_parts *parts, double *level_parts,
+                                 const segloss_tensor *grad_preds, const segloss_execution *execution,
+                                 segloss_error *error);
+/* Of one prediction, each plane's loss: `values` and grad_output of shape (N, C). */
+int32_t segloss_structure_items(const segloss_tensor *pred, const segloss_tensor *mask,
+                                const segloss_structure_options *options, const segloss_tensor *grad_output,
+                                const segloss_tensor *values, const segloss_tensor *grad_pred,
+                                const segloss_execution *execution, segloss_error *error);
+
+/* ---- Active contour ---------------------------------------------------------------------------------------------- */
+
+/* L = weight*length + region_weight*region; length = mean of sqrt(a*a + b*b + 1e-8), a and b differences of p down and
+   across; region = mean of p*(y - c_in)^2 + (1-p)*(y - c_out)^2.
+     PUBLISHED  a = p[i+2,j] - p[i+1,j], b = p[i,j+2] - p[i,j+1]: two different pixels, (H-2)*(W-2) of them
+     ALIGNED    a = p[i+1,j] - p[i,j],   b = p[i,j+1] - p[i,j],   (H-1)*(W-1) of them
+
+   input    probabilities (not checked; logits with from_logits), N x C x H x W or N x H x W          target   its shape
+   A map too small for differences has length 0; length_count says so. grad_input may not be input's own memory.
+   Statistics: SEGLOSS_ACTIVE_CONTOUR_STATISTICS entries, which add over batches.
+   Source: Chen et al. 2019 (CVPR), equations 11 and 12; PUBLISHED is its PyTorch port, lc82111/Active-Contour-Loss-pytorch. */
+enum { SEGLOSS_CONTOUR_PUBLISHED = 0, SEGLOSS_CONTOUR_ALIGNED = 1 };
+enum { SEGLOSS_ACTIVE_CONTOUR_STATISTICS = 4 };
+
+typedef struct segloss_active_contour_options {
+  uint32_t struct_size;
+  int32_t variant;      /* SEGLOSS_CONTOUR_PUBLISHED */
+  int32_t from_logits;  /* 0 */
+  uint32_t reserved;    /* 0 */
+  double weight;        /* 10; finite */
+  double region_weight; /* 1; finite */
+  double c_in;          /* 1; finite */
+  double c_out;         /* 0; finite */
+} segloss_active_contour_options;
+
+static inline segloss_active_contour_options segloss_active_contour_options_default(void) {
+  segloss_active_contour_options o = {
+      sizeof(segloss_active_contour_options), SEGLOSS_CONTOUR_PUBLISHED, 0, 0, 10.0, 1.0, 1.0, 0.0};
+  return o;
+}
+
+typedef struct segloss_active_contour_parts {
+  uint32_t struct_size;
+  uint32_t reserved;
+  double loss;
+  double length; /* without their weights */
+  double region;
+  double length_count; /* pixels that were averaged for each */
+  double count;
+} segloss_active_contour_parts;
+
+int32_t segloss_active_contour(const segloss_tensor *input, const segloss_tensor *target,
+                               const segloss_active_contour_options *options, double grad_output,
+                               segloss_active_contour_parts *parts, const segloss_tensor *grad_input,
+                               const segloss_execution *execution, segloss_error *error);
+int32_t segloss_active_contour_statistics(const segloss_tensor *input, const segloss_tensor *target,
+                                          const segloss_active_contour_options *options, double *statistics,
+                                          int64_t length, const segloss_execution *execution, segloss_error *error);
+int32_t segloss_active_contour_finish(const segloss_tensor *input, const segloss_tensor *target,
+                                      const segloss_active_contour_options *options, const double *statistics,
+                                      int64_t length, double grad_output, segloss_active_contour_parts *parts,
+                                      const segloss_tensor *grad_input, const segloss_execution *execution,
+                                      segloss_error *error);
+
 #ifdef __cplusplus
 }
 #endif

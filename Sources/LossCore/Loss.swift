@@ -11,6 +11,8 @@ public protocol Loss {
     var predictions: [Tensor] { get }
     /// The rest: nothing that a gradient may overlap.
     var constants: [Tensor] { get }
+    /// Whether a gradient may take its prediction's own memory: not where it depends on neighbours.
+    var allowsInPlace: Bool { get }
     /// Entries of the statistics array. The first `sums` add up over batches.
     var statisticsCount: Int { get }
 
@@ -34,6 +36,8 @@ public struct Plan {
 }
 
 extension Loss {
+    public var allowsInPlace: Bool { true }
+
     public func outputs(_ gradients: [Tensor?]) -> [Tensor?] { gradients }
 
     public func collect(_ sums: [Double], groups: Int) -> [Double] {
@@ -125,7 +129,8 @@ extension Loss {
             }
             if predictions[i].shape.rank == 3 { gradient = gradient.droppingUnitChannel() }
             try gradient.requireOutput(like: predictions[i])
-            for (j, input) in (predictions + constants).enumerated() where i != j || !gradient.isSameView(as: input) {
+            for (j, input) in (predictions + constants).enumerated()
+            where i != j || !allowsInPlace || !gradient.isSameView(as: input) {
                 try gradient.requireNoOverlap(with: input)
             }
             for other in checked {

@@ -113,6 +113,12 @@ public struct Block {
         max(0, rows.lowerBound - halo)..<min(geometry?.height ?? 0, rows.upperBound + halo)
     }
 
+    /// Row i of a strip, counted from its block's first.
+    func row(_ i: Int, of block: UnsafeRawPointer) -> UnsafeRawPointer { block + i * rowBytes }
+    func row(_ i: Int, of block: UnsafeMutableRawPointer) -> UnsafeMutableRawPointer { block + i * rowBytes }
+    private var rowBytes: Int { (geometry?.pitch ?? 0) * elementBytes }
+    var elementBytes: Int { Int(kernels.key_bits) / 8 }
+
     func input(_ i: Int) -> UnsafeRawPointer { memory.inputs[i] }
     func output(_ i: Int) -> UnsafeMutableRawPointer { memory.outputs[i] }
     /// The addresses of inputs or outputs from i on, for kernels that take several planes.
@@ -221,6 +227,9 @@ struct Sweep {
         // Sums of chunks: 128 MB of them are enough for 2^37 elements, and for any broadcast that ends.
         guard chunks <= 1 << 24 / max(sums, 1) else {
             throw LossError(.outOfMemory, "no memory for the sums of \(groups) times \(groupSize) elements")
+        }
+        guard rows == nil || groupSize <= 1 << 48 else {
+            throw LossError(.outOfMemory, "no memory for strips of planes of \(groupSize) elements")
         }
         let workspace = try Workspace(self, workers: workers)
         defer { workspace.free() }

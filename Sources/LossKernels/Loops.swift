@@ -72,6 +72,12 @@ func weighted<V: Vector>(_: V.Type, _ w: In?, _ loop: ((Int) -> V) -> Void) {
     }
 }
 
+/// Which of the sixteen are among the first `count`: counted from there, where a float32 is exact.
+@inline(__always)
+func inside<V: Vector>(_: V.Type, _ i: Int, _ count: Int) -> V.Bits {
+    V.less(V(Double(i &- count)) + V.positions, V(0))
+}
+
 /// True if the mask of no group has a lane set.
 @inline(__always)
 func none<V: Vector>(_: V.Type, _ n: Int, _ body: (Int) -> V.Bits) -> Bool {

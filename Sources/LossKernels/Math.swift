@@ -36,10 +36,34 @@ extension Vector {
         return u.log() + lost * (Self(1) - d * (Self(1) - d))
     }
 
+    /// The same for 0 ≤ d ≤ 1, without a reduction: s = d/(2+d) ≤ 1/3, and d itself is the exact part. Error < 2 ulp.
+    @inline(__always) static func log1p(fraction d: Self) -> Self {
+        let s = d / (Self(2) + d)
+        let z = s * s
+        var series = Self(2 / Double(2 * Self.log1pTerms + 1))
+        var k = Self.log1pTerms - 1
+        while k > 0 {
+            series = Self(2 / Double(2 * k + 1)).fma(series, z)
+            k -= 1
+        }
+        return d - s * (d - series * z)
+    }
+
     /// e^x. Error < 1 ulp (2 where the result is subnormal). Overflows to ∞, underflows to 0.
-    ///
-    /// x = n·ln 2 + r, |r| ≤ ½ ln 2: e^x = 2^n·Σ r^k/k!.
     @inline(__always) func exp() -> Self {
+        let (n, r, h) = expParts
+        return Self(1).fma(h, r).scaled(byPowerOfTwo: n)
+    }
+
+    /// 1 − e^x for x ≤ 0, with the digits that it has near 0. Error < 2 ulp.
+    @inline(__always) func oneMinusExp() -> Self {
+        let (n, r, h) = expParts
+        let power = Self(1).scaled(byPowerOfTwo: n)
+        return (Self(1) - power) - power * (h * r)
+    }
+
+    /// x = n·ln 2 + r, |r| ≤ ½ ln 2, and e^r = Σ r^k/k! = 1 + h·r: e^x = 2^n·(1 + h·r).
+    @inline(__always) private var expParts: (n: Self, r: Self, h: Self) {
         let x = Self.max(Self(-Self.expLimit), Self.min(Self(Self.expLimit), self))
         let n = (x * Self(1.4426950408889634)).rounded()
         let r = x.fma(n, Self(-Self.ln2.high)).fma(n, Self(-Self.ln2.low))
@@ -51,12 +75,12 @@ extension Vector {
         }
         var series = Self(1 / factorial)
         k = Self.expTerms
-        while k > 0 {
+        while k > 1 {
             factorial /= Double(k)
             series = Self(1 / factorial).fma(series, r)
             k -= 1
         }
-        return series.scaled(byPowerOfTwo: n)
+        return (n, r, series)
     }
 
     /// σ(x) and 1 − σ(x), each with all its digits: e/(1+e) and 1/(1+e) with e = e^−|x|. Error < 3 ulp.

@@ -20,8 +20,7 @@ func notIgnored<V: Vector>(_: V.Type, _ y: In, _ ignored: Double, _ m: In?, _ ou
 /// 1 for the first `count`, then 0.
 @inline(__always)
 func ones<V: Vector>(_: V.Type, _ count: Int, _ out: Out, _ n: Int) {
-    let count = V(Double(count))
-    map(out, n) { i in V(1).keep(V.less(V(Double(i)) + V.positions, count)) }
+    map(out, n) { i in V(1).keep(inside(V.self, i, count)) }
 }
 
 @inline(__always)

@@ -16,14 +16,25 @@ struct V32: Vector {
     }
     @inline(__always) func addWidened(to sums: UnsafeMutablePointer<Double>) {
         let raw = UnsafeMutableRawPointer(sums)
-        // Naming the lanes is what becomes vector conversions.
-        let wide = V64(
+        (V64.load(raw, 0) + wide).store(raw, 0)
+    }
+    // Naming the lanes is what becomes vector conversions.
+    @inline(__always) var wide: V64 {
+        V64(
             lanes: SIMD16<Double>(
                 Double(lanes[0]), Double(lanes[1]), Double(lanes[2]), Double(lanes[3]),
                 Double(lanes[4]), Double(lanes[5]), Double(lanes[6]), Double(lanes[7]),
                 Double(lanes[8]), Double(lanes[9]), Double(lanes[10]), Double(lanes[11]),
                 Double(lanes[12]), Double(lanes[13]), Double(lanes[14]), Double(lanes[15])))
-        (V64.load(raw, 0) + wide).store(raw, 0)
+    }
+    @inline(__always) static func loadWide(_ from: UnsafeRawPointer, _ index: Int) -> V64 { load(from, index).wide }
+    @inline(__always) init(narrowing wide: V64) {
+        let lanes = wide.lanes
+        self.lanes = SIMD16<Float>(
+            Float(lanes[0]), Float(lanes[1]), Float(lanes[2]), Float(lanes[3]),
+            Float(lanes[4]), Float(lanes[5]), Float(lanes[6]), Float(lanes[7]),
+            Float(lanes[8]), Float(lanes[9]), Float(lanes[10]), Float(lanes[11]),
+            Float(lanes[12]), Float(lanes[13]), Float(lanes[14]), Float(lanes[15]))
     }
 
     @inline(__always) init(_ value: Double) { lanes = SIMD16(repeating: Float(value)) }
@@ -33,6 +44,7 @@ struct V32: Vector {
     @inline(__always) static func / (a: Self, b: Self) -> Self { Self(lanes: a.lanes / b.lanes) }
     @inline(__always) func fma(_ a: Self, _ b: Self) -> Self { Self(lanes: lanes.addingProduct(a.lanes, b.lanes)) }
     @inline(__always) func rounded() -> Self { Self(lanes: lanes.rounded(.toNearestOrEven)) }
+    @inline(__always) func squareRoot() -> Self { Self(lanes: lanes.squareRoot()) }
     @inline(__always) func truncated() -> Self { Self(lanes: lanes.rounded(.towardZero)) }
 
     @inline(__always) static func less(_ a: Self, _ b: Self) -> Bits {
@@ -107,6 +119,7 @@ struct V32: Vector {
     }
 
     @inline(__always) static var logTerms: Int { 5 }
+    @inline(__always) static var log1pTerms: Int { 7 }
     @inline(__always) static var expTerms: Int { 7 }
     @inline(__always) static var ln2: (high: Double, low: Double) { (0x1.62e4p-1, 0x1.7f7d1cf79abcap-20) }
     @inline(__always) static var expLimit: Double { 150 }

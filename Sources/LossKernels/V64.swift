@@ -18,6 +18,8 @@ struct V64: Vector {
         let raw = UnsafeMutableRawPointer(sums)
         (Self.load(raw, 0) + self).store(raw, 0)
     }
+    @inline(__always) static func loadWide(_ from: UnsafeRawPointer, _ index: Int) -> V64 { load(from, index) }
+    @inline(__always) init(narrowing wide: V64) { self = wide }
 
     @inline(__always) init(_ value: Double) { lanes = SIMD16(repeating: value) }
     @inline(__always) static func + (a: Self, b: Self) -> Self { Self(lanes: a.lanes + b.lanes) }
@@ -26,6 +28,7 @@ struct V64: Vector {
     @inline(__always) static func / (a: Self, b: Self) -> Self { Self(lanes: a.lanes / b.lanes) }
     @inline(__always) func fma(_ a: Self, _ b: Self) -> Self { Self(lanes: lanes.addingProduct(a.lanes, b.lanes)) }
     @inline(__always) func rounded() -> Self { Self(lanes: lanes.rounded(.toNearestOrEven)) }
+    @inline(__always) func squareRoot() -> Self { Self(lanes: lanes.squareRoot()) }
     @inline(__always) func truncated() -> Self { Self(lanes: lanes.rounded(.towardZero)) }
 
     @inline(__always) static func less(_ a: Self, _ b: Self) -> Bits {
@@ -93,6 +96,7 @@ struct V64: Vector {
     }
 
     @inline(__always) static var logTerms: Int { 12 }
+    @inline(__always) static var log1pTerms: Int { 16 }
     @inline(__always) static var expTerms: Int { 14 }
     @inline(__always) static var ln2: (high: Double, low: Double) { (0x1.62e42fefa3800p-1, 0x1.ef35793c76730p-45) }
     @inline(__always) static var expLimit: Double { 1080 }

@@ -13,6 +13,9 @@ protocol Vector: Terms {
     static var positions: Self { get }
     static func load(_ from: UnsafeRawPointer, _ index: Int) -> Self
     func store(_ to: UnsafeMutableRawPointer, _ index: Int)
+    /// The same lanes in float64, and back.
+    static func loadWide(_ from: UnsafeRawPointer, _ index: Int) -> V64
+    init(narrowing wide: V64)
 
     init(_ value: Double)
     static func - (a: Self, b: Self) -> Self
@@ -22,6 +25,7 @@ protocol Vector: Terms {
     func fma(_ a: Self, _ b: Self) -> Self
     func rounded() -> Self
     func truncated() -> Self
+    func squareRoot() -> Self
 
     static func less(_ a: Self, _ b: Self) -> Bits
     static func equal(_ a: Self, _ b: Self) -> Bits
@@ -55,6 +59,7 @@ protocol Vector: Terms {
 
     /// Enough terms of each series for this type's precision.
     static var logTerms: Int { get }
+    static var log1pTerms: Int { get }
     static var expTerms: Int { get }
     /// ln 2 in two parts, the first with enough trailing zeros that e·high is exact.
     static var ln2: (high: Double, low: Double) { get }

@@ -125,6 +125,40 @@ typedef struct {
   void (*ohem_pool)(const void *p, const void *g, const void *m, bool clean, void *out, long count, double *sums);
   /* out = 1 where (p >= threshold or g > 1/2) and m > 1/2, else 0 */
   void (*ohem_mask)(const void *p, const void *g, const void *m, double threshold, void *out, long n);
+
+  /* Structure: means over square windows, a row at a time. sums += entering - leaving (NULL: 0) down the columns; then
+     out = 1 + gain*|mean - y| for the first `count` columns, 0 after; the mean is over `divisor` elements, times widths where
+     given. columns, fours and sixteens are float64, point at column 0 and lie in zeros: 16 before and 48 after n; 16 and
+     32; 2*radius + 32 and radius + 16. fours and sixteens are scratch. */
+  void (*column_sums)(double *sums, const void *_Nullable entering, const void *_Nullable leaving, long n);
+  void (*window_weights)(const double *columns, double *fours, double *sixteens, long radius, const void *y,
+                         const double *_Nullable widths, double divisor, double gain, long count, void *out, long n);
+  /* p = sigmoid(x): overlap under w as above, and sum of the cross-entropy times m;
+     out = w*(a*y + b)*p*(1-p) + (c + d*w)*(p-y) */
+  void (*structure)(const void *x, const void *y, const void *w, const void *_Nullable m, long n, double *sums);
+  void (*structure_gradient)(const void *x, const void *y, const void *w, double a, double b, double c, double d,
+                             void *out, long n);
+  /* Of each pixel u = (p*(1-y) + (1-p)*y)/(p + y - p*y + smooth), or 0/0 = 0: sum u*w, sum of the cross-entropy times w;
+     out = c*w*(p - y + du/dp*p*(1-p)) */
+  void (*structure_pixels)(const void *x, const void *y, const void *w, double smooth, long n, double *sums);
+  void (*structure_pixels_gradient)(const void *x, const void *y, const void *w, double smooth, double c, void *out,
+                                    long n);
+
+  /* out = 1 - sigmoid(u) */
+  void (*sigmoid_complement)(const void *u, void *out, long n);
+  /* Active contour, a row at a time: a = p[i + reach*pitch] - p[i + (reach-1)*pitch], b = p[i + reach] - p[i + reach-1],
+     S = sqrt(a*a + b*b + 1e-8); q = 1-p and x are given for logits x. sum S of the first `count` columns; down = a/S and
+     across = b/S of those, 0 after. Region: sum p*(y-inner)^2 + (1-p)*(y-outer)^2.
+     out = c*(down1 - down0 + across1 - across0) + d*((y-inner)^2 - (y-outer)^2), times p*q where given. */
+  void (*contour_length)(const void *p, const void *_Nullable q, const void *_Nullable x, long reach, long pitch,
+                         long count, long n, double *sums);
+  void (*contour_slopes)(const void *p, const void *_Nullable q, const void *_Nullable x, long reach, long pitch,
+                         long count, void *down, void *across, long n);
+  void (*contour_region)(const void *p, const void *_Nullable q, const void *y, double inner, double outer, long count,
+                         long n, double *sums);
+  void (*contour_gradient)(const void *down1, const void *down0, const void *across1, const void *across0, const void *y,
+                           const void *_Nullable p, const void *_Nullable q, double inner, double outer, double c,
+                           double d, void *out, long n);
 } Kernels;
 
 /* Reading and writing element types: `stride` in elements, `n` any count. */

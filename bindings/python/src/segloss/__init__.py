@@ -26,6 +26,10 @@ from .mask_dice import MaskDiceLoss as MaskDiceLoss
 from .mask_l1 import MaskL1Loss as MaskL1Loss
 from .smooth_l1 import SmoothL1Loss as SmoothL1Loss
 from .tversky import TverskyLoss as TverskyLoss
+from .active_contour import ActiveContourLoss as ActiveContourLoss
+from .active_contour import active_contour_loss as active_contour_loss
+from .structure import StructureLoss as StructureLoss
+from .structure import structure_loss as structure_loss
 
 __version__ = _abi.version().decode()
 

@@ -33,6 +33,9 @@ ABSENT = {"count": 0, "skip": 1, "zero": 2}
 REDUCTION = {"mean": 0, "sum": 1}
 FOCAL_VARIANT = {"published": 0, "paper": 1}
 CTPN_VARIANT = {"published": 0, "paper": 1}
+CONTOUR_VARIANT = {"published": 0, "aligned": 1}
+STRUCTURE_VARIANT = {"published": 0, "paper": 1, "uacanet": 2}
+STRUCTURE_LEVEL_PARTS = 3
 
 
 class Error(Structure):
@@ -368,6 +371,54 @@ class MT19937(Structure):
     _fields_ = [("key", c_uint32 * 624), ("position", c_int32)]
 
 
+class StructureOptions(_Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("variant", c_int32),
+        ("count_include_pad", c_int32),
+        ("reserved", c_uint32),
+        ("kernel_size", c_int64),
+        ("gain", c_double),
+        ("smooth", c_double),
+    ]
+
+
+class StructureParts(_Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("loss", c_double),
+        ("bce_loss", c_double),
+        ("iou_loss", c_double),
+        ("count", c_double),
+    ]
+
+
+class ActiveContourOptions(_Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("variant", c_int32),
+        ("from_logits", c_int32),
+        ("reserved", c_uint32),
+        ("weight", c_double),
+        ("region_weight", c_double),
+        ("c_in", c_double),
+        ("c_out", c_double),
+    ]
+
+
+class ActiveContourParts(_Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("loss", c_double),
+        ("length", c_double),
+        ("region", c_double),
+        ("length_count", c_double),
+        ("count", c_double),
+    ]
+
+
 @dataclasses.dataclass(frozen=True)
 class Description:
     """A loss as the C interface has it: every signature follows from this."""
@@ -427,6 +478,11 @@ CTPN = Description(
     CTPNOptions,
     CTPNParts,
 )
+ACTIVE_CONTOUR = Description(
+    "active_contour", ("input",), ("target",), ActiveContourOptions, ActiveContourParts
+)
+# Declared below: its predictions come as an array.
+STRUCTURE = Description("structure", ("pred",), ("mask",), StructureOptions, StructureParts, has_items=True)
 LOSSES = (
     MASK_DICE,
     MASK_L1,
@@ -443,6 +499,7 @@ LOSSES = (
     SMOOTH_L1,
     CROSS_ENTROPY,
     CTPN,
+    ACTIVE_CONTOUR,
 )
 
 Task = ctypes.CFUNCTYPE(None, c_void_p, c_int32)
@@ -492,6 +549,13 @@ ctpn_anchor_targets = _declare(
     + [_TENSOR] * 6
     + [POINTER(Error)],
 )
+
+_inputs = [_TENSOR, c_int32, _TENSOR, POINTER(StructureOptions)]
+_outputs = [c_double, POINTER(StructureParts), POINTER(c_double), _TENSOR] + _CALL
+structure = _declare("structure", _inputs + _outputs)
+_declare("structure_statistics", _inputs + [POINTER(c_double), c_int64] + _CALL)
+_declare("structure_finish", _inputs + [POINTER(c_double), c_int64] + _outputs)
+_declare("structure_items", [_TENSOR] * 2 + [POINTER(StructureOptions)] + [_TENSOR] * 3 + _CALL)
 
 
 def check(status: int, error: Error, names: Mapping[str, str] = {}) -> None:

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+
+from . import _abi, _call
+from ._loss import ItemLoss, named_views
+from ._tensor import View, prediction, view
+
+
+class StructureLoss(ItemLoss):
+    """Cross-entropy and overlap of logits with a mask, pixels weighted by how much they differ from their surroundings.
+
+    ``w = 1 + gain·|mean of y over a window - y|``; with p = σ(pred) and TP, FP, FN summed under w in each plane (n, c),
+    ``U = (FP + FN)/(TP + FP + FN + smooth)``, which is ``1 - (I + smooth)/(union + smooth)``.
+    ``published``: mean cross-entropy of the whole tensor + mean of U over the planes;
+    ``paper``: mean over the planes of ``Σ w·ℓ/Σ w + U``;
+    ``uacanet``: the same with U computed of each pixel and averaged under w.
+
+    Called as ``loss(pred, mask)``.
+
+    Parameters
+    ----------
+    variant : {"published", "paper", "uacanet"}, keyword only
+    kernel_size : int, default 31, keyword only
+        Side of the window, odd.
+    gain : float, default 5, keyword only
+        Of the weights, at least 0.
+    smooth : float, default 1, keyword only
+        Added to numerator and denominator of the overlap, at least 0.
+    count_include_pad : bool, default True, keyword only
+        The window's mean counts the zeros outside the image, so that an object at the border weighs more; False: it is
+        over the part inside.
+    reduction : {"mean", "none"}, keyword only
+        none: a float64 array of each plane's loss, of shape (N, C); ``grad_output`` is then such an array or a number.
+    non_finite : {"propagate", "refuse"}, keyword only
+        What NaN and infinity do: the formula's result, or ValueError.
+    return_parts : bool, default False, keyword only
+        Return a dict ``loss``, ``bce_loss``, ``iou_loss``, ``count`` (planes that were averaged) and ``levels``, a list
+        with ``loss``, ``bce_loss`` and ``iou_loss`` of each prediction.
+
+    Inputs
+    ------
+    pred : logits, N x C x H x W or N x H x W (one channel), or a list of up to 16 such predictions of one mask: the loss is
+        then the sum of theirs, and the weights are computed once; float32, float64, float16 or bfloat16
+    mask : in [0, 1], its shape; also bool, uint8, int32, int64
+
+    Returns
+    -------
+    float
+        ``value_and_grad`` gives it and the gradient, or the tuple of gradients for a list.
+
+    Notes
+    -----
+    The published code says ``reduce="none"``, which PyTorch takes for True: its cross-entropy is one mean, and the weights
+    have no part in it. NaN in a mask stays in its plane. A gradient may be written into its prediction's own memory.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, what was expected and what came.
+
+    References
+    ----------
+    Fan et al. 2020 (PraNet, arXiv 2006.11392); Wei et al. 2020 (F3Net, arXiv 1911.11445), whose code is the published form;
+    Kim et al. 2021 (UACANet, arXiv 2107.02368).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> mask = np.zeros((1, 1, 8, 8), np.uint8)
+    >>> round(StructureLoss()(np.zeros((1, 1, 8, 8), np.float32), mask), 4)
+    1.6628
+    """
+
+    _description = _abi.STRUCTURE
+
+    def __init__(
+        self,
+        *,
+        variant: str = "published",
+        kernel_size: int = 31,
+        gain: float = 5.0,
+        smooth: float = 1.0,
+        count_include_pad: bool = True,
+        reduction: str = "mean",
+        non_finite: str = "propagate",
+        return_parts: bool = False,
+    ):
+        options = _abi.StructureOptions(
+            variant=_call.choice("variant", variant, _abi.STRUCTURE_VARIANT),
+            count_include_pad=_call.boolean("count_include_pad", count_include_pad),
+            kernel_size=_call.count("kernel_size", kernel_size),
+            gain=_call.number("gain", gain),
+            smooth=_call.number("smooth", smooth),
+        )
+        _call.choice("reduction", reduction, {"mean": 0, "none": 0})
+        super().__init__(options, reduction, non_finite, return_parts)
+
+    def __call__(self, pred, mask):
+        if not self._is_reduced:
+            return super().__call__(pred, mask)
+        return self._run(pred, mask, None, 1.0)[0]
+
+    def value_and_grad(self, pred, mask, *, out=None, grad_output=1.0):
+        if not self._is_reduced:
+            return super().value_and_grad(pred, mask, out=out, grad_output=grad_output)
+        return self._run(pred, mask, out, _call.factor(grad_output), gradient=True)
+
+    value_and_grad.__doc__ = ItemLoss.value_and_grad.__doc__
+
+    # Of one prediction, before the reduction.
+
+    _names = {"grad_pred": "out"}
+
+    def _views(self, pred, mask):
+        if isinstance(pred, (list, tuple)):
+            raise ValueError("pred: reduction 'none' is of one prediction, got a list")
+        return named_views(self._description, (pred, mask))
+
+    def _values(self, views) -> tuple[np.ndarray, View]:
+        shape = views[0].shape
+        values = np.empty((shape[0], shape[1]) if len(shape) == 4 else (*shape[:1], 1))
+        return values, view("values", values)
+
+    # Of one or several.
+
+    def _run(self, pred, mask, out: Any, grad_output: float, gradient: bool = False):
+        is_list = isinstance(pred, (list, tuple))
+        given = list(pred) if is_list else [pred]
+        names = [f"pred[{i}]" if is_list else "pred" for i in range(len(given))]
+        outs = [f"out[{i}]" if is_list else "out" for i in range(len(given))]
+        levels = [prediction(name, value) for name, value in zip(names, given)]
+        target = view("mask", mask).descriptor()
+        grads, targets = [], None
+        if gradient:
+            if not is_list or out is None:
+                out = [out] * len(levels)
+            elif not isinstance(out, (tuple, list)) or len(out) != len(levels):
+                raise ValueError(f"out: expected a tuple of {len(levels)} arrays, got {type(out).__name__}")
+            pairs = [_call.output(name, level, array) for name, level, array in zip(outs, levels, out)]
+            grads = [array for array, _ in pairs]
+            targets = self._array([v for _, v in pairs])
+        parts = _abi.StructureParts()
+        numbers = (ctypes.c_double * (_abi.STRUCTURE_LEVEL_PARTS * max(1, len(levels))))()
+        _call.invoke(
+            _abi.structure,
+            self._array(levels),
+            len(levels),
+            ctypes.byref(target),
+            ctypes.byref(self._options),
+            grad_output,
+            ctypes.byref(parts),
+            numbers,
+            targets,
+            ctypes.byref(self._execution),
+            names={
+                "preds": "pred",
+                "levels": "pred",
+                **{f"preds[{i}]": name for i, name in enumerate(names)},
+                **{f"grad_preds[{i}]": name for i, name in enumerate(outs)},
+            },
+        )
+        value = parts.loss
+        if self._return_parts:
+            keys = ("loss", "bce_loss", "iou_loss")
+            value = {key: getattr(parts, key) for key in (*keys, "count")}
+            step = _abi.STRUCTURE_LEVEL_PARTS
+            value["levels"] = [dict(zip(keys, numbers[i * step : (i + 1) * step])) for i in range(len(levels))]
+        return value, tuple(grads) if is_list else (grads or [None])[0]
+
+    @staticmethod
+    def _array(views: list[View]):
+        return (_abi.Tensor * max(1, len(views)))(*(v.descriptor() for v in views))
+
+
+def structure_loss(pred, mask) -> float:
+    """``StructureLoss()(pred, mask)``: the published form.
+
+    Parameters
+    ----------
+    pred : logits, N x C x H x W or N x H x W, or a list of such; float32, float64, float16 or bfloat16
+    mask : in [0, 1], its shape; any type
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, what was expected and what came.
+
+    References
+    ----------
+    Fan et al. 2020 (PraNet, arXiv 2006.11392).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> round(structure_loss(np.zeros((1, 1, 8, 8)), np.ones((1, 1, 8, 8))), 4)
+    1.1918
+    """
+    return StructureLoss()(pred, mask)
