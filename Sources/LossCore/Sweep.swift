@@ -100,6 +100,7 @@ public struct Block {
     /// Image rows of a strip (empty elsewhere), and its geometry.
     let rows: Range<Int>
     let geometry: Rows?
+    let elementBytes: Int
 
     let digit: Int
     let firstTemporary: Int
@@ -109,6 +110,10 @@ public struct Block {
     func rows(withHalo halo: Int) -> Range<Int> {
         max(0, rows.lowerBound - halo)..<min(geometry?.height ?? 0, rows.upperBound + halo)
     }
+
+    /// Elements, and bytes, from one row of a strip to the next.
+    var rowPitch: Int { geometry?.pitch ?? 0 }
+    var rowBytes: Int { rowPitch * elementBytes }
 
     func input(_ i: Int) -> UnsafeRawPointer { memory.inputs[i] }
     func output(_ i: Int) -> UnsafeMutableRawPointer { memory.outputs[i] }
@@ -190,7 +195,8 @@ struct Sweep {
     var blockSize: Int {
         if let rows {
             let halo = inputs.reduce(0) { max($0, $1.halo) }
-            return Self.padded(rows.strip + 2 * halo) * rows.pitch
+            // A row with margins of its own size fits in too.
+            return max(min(rows.strip + 2 * min(halo, rows.height), rows.height) * rows.pitch, 3 * rows.pitch + 128)
         }
         let slots = inputs.count + outputs.count + temporaries
         var size = KERNEL_BLOCK

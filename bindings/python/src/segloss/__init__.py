@@ -26,6 +26,7 @@ from .mask_dice import MaskDiceLoss as MaskDiceLoss
 from .mask_l1 import MaskL1Loss as MaskL1Loss
 from .smooth_l1 import SmoothL1Loss as SmoothL1Loss
 from .tversky import TverskyLoss as TverskyLoss
+from .boundary import BoundaryLoss as BoundaryLoss
 
 __version__ = _abi.version().decode()
 

@@ -33,6 +33,7 @@ ABSENT = {"count": 0, "skip": 1, "zero": 2}
 REDUCTION = {"mean": 0, "sum": 1}
 FOCAL_VARIANT = {"published": 0, "paper": 1}
 CTPN_VARIANT = {"published": 0, "paper": 1}
+BOUNDARY_VARIANT = {"published": 0, "present_classes": 1}
 
 
 class Error(Structure):
@@ -368,6 +369,22 @@ class MT19937(Structure):
     _fields_ = [("key", c_uint32 * 624), ("position", c_int32)]
 
 
+class BoundaryOptions(_Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("variant", c_int32),
+        ("theta0", c_int64),
+        ("theta", c_int64),
+        ("from_probs", c_int32),
+        ("has_ignore_index", c_int32),
+        ("ignore_index", c_int64),
+    ]
+
+
+class BoundaryParts(_Sized):
+    _fields_ = [("struct_size", c_uint32), ("reserved", c_uint32), ("loss", c_double), ("count", c_double)]
+
+
 @dataclasses.dataclass(frozen=True)
 class Description:
     """A loss as the C interface has it: every signature follows from this."""
@@ -427,6 +444,7 @@ CTPN = Description(
     CTPNOptions,
     CTPNParts,
 )
+BOUNDARY = Description("boundary", ("pred",), ("labels",), BoundaryOptions, BoundaryParts, has_items=True)
 LOSSES = (
     MASK_DICE,
     MASK_L1,
@@ -443,6 +461,7 @@ LOSSES = (
     SMOOTH_L1,
     CROSS_ENTROPY,
     CTPN,
+    BOUNDARY,
 )
 
 Task = ctypes.CFUNCTYPE(None, c_void_p, c_int32)
