@@ -1218,6 +1218,66 @@ int32_t segloss_active_contour_finish(const segloss_tensor *input, const segloss
                                       int64_t length, double grad_output, segloss_active_contour_parts *parts,
                                       const segloss_tensor *grad_input, const segloss_execution *execution,
                                       segloss_error *error);
+/* ---- Boundaries -------------------------------------------------------------------------------------------------- */
+
+/* BF1: the F1 score of boundaries, of each class of each image.
+     v = 1 - p, b = max_theta0(v) - v, B = max_theta(b); g, G the same of the one-hot labels;
+     P = sum b*G/(sum b + 1e-7), R = sum B*g/(sum g + 1e-7), F = 2PR/(P + R + 1e-7), L = mean of 1 - F
+   where p = softmax(pred) over the classes and max_k is the largest of the k x k window around a pixel, inside the image.
+   PUBLISHED: a class without a boundary in the labels costs 1, with zero gradient. PRESENT_CLASSES leaves it out of the mean
+   (all of them: 0). The gradient of a largest goes to the first of equal ones in row-major order.
+
+   pred     N x C x H x W, logits, or probabilities in [0, 1] with from_probs
+   labels   N x H x W or N x 1 x H x W, uint8, bool, int32 or int64 in 0 ... C-1; or height and width both larger by an even
+            number, whose centre counts
+   Pixels with ignore_index are as if outside the image: they win no window, count in no sum, and are not read. grad_pred may
+   share no memory with pred.
+   segloss_boundary_items gives 1 - F of each, into `values` of shape N x C, and takes a factor for each one's gradient,
+   `grad_output` of the same shape (NULL: 1); what PRESENT_CLASSES leaves out is 0. Every pointer but the inputs may be NULL.
+   Statistics: SEGLOSS_BOUNDARY_STATISTICS entries for each class of each image, and one more. They do not add: each image
+   has scores of its own, so shards of the batch are finished separately, and their losses averaged by `count`; finish
+   refuses added ones.
+   Source: Bokhovkin and Burnaev 2019 (arXiv 1905.07852), section 3; yiskw713/boundary_loss_for_remote_sensing. */
+enum { SEGLOSS_BOUNDARY_STATISTICS = 4 };
+
+enum { SEGLOSS_BOUNDARY_PUBLISHED = 0, SEGLOSS_BOUNDARY_PRESENT_CLASSES = 1 };
+
+typedef struct segloss_boundary_options {
+  uint32_t struct_size;
+  int32_t variant;          /* SEGLOSS_BOUNDARY_PUBLISHED */
+  int64_t theta0;           /* 3; odd, >= 1: the width of boundaries */
+  int64_t theta;            /* 5; odd, >= 1: how near they count */
+  int32_t from_probs;       /* 0; 1: pred is probabilities */
+  int32_t has_ignore_index; /* 0; 1: pixels with this label do not exist */
+  int64_t ignore_index;     /* 0; -2^24 ... 2^24 */
+} segloss_boundary_options;
+
+static inline segloss_boundary_options segloss_boundary_options_default(void) {
+  segloss_boundary_options o = {sizeof(segloss_boundary_options), SEGLOSS_BOUNDARY_PUBLISHED, 3, 5, 0, 0, 0};
+  return o;
+}
+
+typedef struct segloss_boundary_parts {
+  uint32_t struct_size;
+  uint32_t reserved;
+  double loss;
+  double count; /* scores that were averaged: N*C, or those of classes with a boundary */
+} segloss_boundary_parts;
+
+int32_t segloss_boundary(const segloss_tensor *pred, const segloss_tensor *labels,
+                         const segloss_boundary_options *options, double grad_output, segloss_boundary_parts *parts,
+                         const segloss_tensor *grad_pred, const segloss_execution *execution, segloss_error *error);
+int32_t segloss_boundary_statistics(const segloss_tensor *pred, const segloss_tensor *labels,
+                                    const segloss_boundary_options *options, double *statistics, int64_t length,
+                                    const segloss_execution *execution, segloss_error *error);
+int32_t segloss_boundary_finish(const segloss_tensor *pred, const segloss_tensor *labels,
+                                const segloss_boundary_options *options, const double *statistics, int64_t length,
+                                double grad_output, segloss_boundary_parts *parts, const segloss_tensor *grad_pred,
+                                const segloss_execution *execution, segloss_error *error);
+int32_t segloss_boundary_items(const segloss_tensor *pred, const segloss_tensor *labels,
+                               const segloss_boundary_options *options, const segloss_tensor *grad_output,
+                               const segloss_tensor *values, const segloss_tensor *grad_pred,
+                               const segloss_execution *execution, segloss_error *error);
 
 #ifdef __cplusplus
 }

@@ -84,6 +84,7 @@ struct BlockWalk {
     let kernels: Kernels
     let skipMasked: Bool
     private let blockSize: Int
+    private let elementBytes: Int
     private let hasIgnored: Bool
     private var readers: [Reader]
     private var writers: [Writer?]
@@ -94,6 +95,7 @@ struct BlockWalk {
         self.memory = memory
         kernels = sweep.kernels
         blockSize = sweep.blockSize
+        elementBytes = sweep.isDouble ? 8 : 4
         hasIgnored = sweep.inputs.contains { $0.ignored != nil }
         skipMasked = sweep.execution.nonFinite == .skipMasked
         let conversions = sweep.conversions
@@ -124,15 +126,18 @@ struct BlockWalk {
         let count = strip.count * rows.pitch
         let block = Block(
             kernels: kernels, start: start + strip.lowerBound * rows.width, group: group, count: count, padded: count,
-            rows: strip, geometry: rows, digit: sweep.digit, firstTemporary: readers.count + writers.count,
-            memory: memory)
+            rows: strip, geometry: rows, elementBytes: elementBytes, digit: sweep.digit,
+            firstTemporary: readers.count + writers.count, memory: memory)
         var valid = true
         for i in readers.indices {
             let loaded = block.rows(withHalo: sweep.inputs[i].halo)
             readers[i].walk.seek(start + loaded.lowerBound * rows.width)
-            let values = readers[i].rows(loaded.count, rows, memory.slot(i))
-            memory.inputs[i] = values
-            if sweep.checksValues { valid = sweep.accepts(i, values, loaded.count * rows.pitch) && valid }
+            memory.inputs[i] = readers[i].rows(loaded.count, rows, memory.slot(i))
+        }
+        for i in readers.indices where sweep.inputs[i].ignored != nil || sweep.checksValues {
+            let loaded = block.rows(withHalo: sweep.inputs[i].halo)
+            if hasIgnored { hideIgnored(i, loaded.count * rows.pitch) }
+            if sweep.checksValues { valid = sweep.accepts(i, memory.inputs[i], loaded.count * rows.pitch) && valid }
         }
         for i in writers.indices {
             let slot = memory.slot(readers.count + i)
@@ -155,7 +160,7 @@ struct BlockWalk {
             for i in readers.indices {
                 memory.inputs[i] = readers[i].next(size, padded, memory.slot(i))
             }
-            if hasIgnored { hideIgnored(padded) }
+            if hasIgnored { for i in readers.indices { hideIgnored(i, padded) } }
             if skipMasked { hideMasked(padded) }
             if sweep.checksValues {
                 for i in readers.indices { valid = sweep.accepts(i, memory.inputs[i], padded) && valid }
@@ -167,8 +172,8 @@ struct BlockWalk {
             body(
                 Block(
                     kernels: kernels, start: start + done, group: group, count: size, padded: padded,
-                    rows: 0..<0, geometry: nil, digit: sweep.digit, firstTemporary: readers.count + writers.count,
-                    memory: memory))
+                    rows: 0..<0, geometry: nil, elementBytes: elementBytes, digit: sweep.digit,
+                    firstTemporary: readers.count + writers.count, memory: memory))
             for i in writers.indices { writers[i]?.end(size) }
             done += size
         }
@@ -188,13 +193,12 @@ struct BlockWalk {
         }
     }
 
-    private func hideIgnored(_ padded: Int) {
-        for (i, operand) in sweep.inputs.enumerated() {
-            guard let ignored = operand.ignored else { continue }
-            let visible = memory.slot(i)
-            kernels.not_ignored(memory.inputs[ignored.operand], ignored.value, memory.inputs[i], visible, padded)
-            memory.inputs[i] = UnsafeRawPointer(visible)
-        }
+    /// In strips an operand and the one that says what to ignore have the same halo.
+    private func hideIgnored(_ i: Int, _ padded: Int) {
+        guard let ignored = sweep.inputs[i].ignored else { return }
+        let visible = memory.slot(i)
+        kernels.not_ignored(memory.inputs[ignored.operand], ignored.value, memory.inputs[i], visible, padded)
+        memory.inputs[i] = UnsafeRawPointer(visible)
     }
 
     private func hideMasked(_ padded: Int) {

@@ -47,6 +47,13 @@ public struct Classes: Sendable {
     /// Labels are compared in float32, which holds every whole number up to here.
     static let labelLimit = 1 << 24
 
+    static func requireIgnored(_ label: Int) throws(LossError) {
+        guard label.magnitude <= labelLimit else {
+            throw LossError(
+                .option, "ignore_index: expected a number from -\(labelLimit) to \(labelLimit), got \(label)")
+        }
+    }
+
     func require(channels: Int) throws(LossError) {
         if let weights {
             guard weights.count == channels else {
@@ -68,10 +75,6 @@ public struct Classes: Sendable {
                 seen[c] = true
             }
         }
-        if let ignored, ignored.magnitude > Self.labelLimit {
-            throw LossError(
-                .option,
-                "ignore_index: expected a number from -\(Self.labelLimit) to \(Self.labelLimit), got \(ignored)")
-        }
+        if let ignored { try Self.requireIgnored(ignored) }
     }
 }

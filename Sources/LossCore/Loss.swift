@@ -11,13 +11,15 @@ public protocol Loss {
     var predictions: [Tensor] { get }
     /// The rest: nothing that a gradient may overlap.
     var constants: [Tensor] { get }
-    /// Whether a gradient may take its prediction's own memory: not where it depends on neighbours.
-    var allowsInPlace: Bool { get }
     /// Entries of the statistics array. The first `sums` add up over batches.
     var statisticsCount: Int { get }
 
     /// Internal: operands, sums, scratch.
     var plan: Plan { get }
+    /// That of the gradient, where it reads more.
+    var gradientPlan: Plan { get }
+    /// Whether a gradient may take the very place of its prediction: not where others' gradients read that too.
+    var worksInPlace: Bool { get }
     func accumulate(_ b: Block)
     /// The statistics that the sums of all groups make: those of the groups added up, if a loss does not say otherwise.
     func collect(_ sums: [Double], groups: Int) -> [Double]
@@ -36,7 +38,8 @@ public struct Plan {
 }
 
 extension Loss {
-    public var allowsInPlace: Bool { true }
+    public var gradientPlan: Plan { plan }
+    public var worksInPlace: Bool { true }
 
     public func outputs(_ gradients: [Tensor?]) -> [Tensor?] { gradients }
 
@@ -109,7 +112,7 @@ extension Loss {
         _ parts: Parts, _ gradOutput: Double, _ gradients: [Tensor?]
     ) throws(LossError) {
         guard gradients.contains(where: { $0 != nil }) else { return }
-        var sweep = plan.sweep
+        var sweep = gradientPlan.sweep
         sweep.sums = 0
         sweep.histograms = 0
         sweep.outputs = outputs(gradients)
@@ -130,7 +133,7 @@ extension Loss {
             if predictions[i].shape.rank == 3 { gradient = gradient.droppingUnitChannel() }
             try gradient.requireOutput(like: predictions[i])
             for (j, input) in (predictions + constants).enumerated()
-            where i != j || !allowsInPlace || !gradient.isSameView(as: input) {
+            where i != j || !worksInPlace || !gradient.isSameView(as: input) {
                 try gradient.requireNoOverlap(with: input)
             }
             for other in checked {

@@ -103,6 +103,7 @@ public struct Block {
     /// Image rows of a strip (empty elsewhere), and its geometry.
     let rows: Range<Int>
     let geometry: Rows?
+    let elementBytes: Int
 
     let digit: Int
     let firstTemporary: Int
@@ -116,8 +117,9 @@ public struct Block {
     /// Row i of a strip, counted from its block's first.
     func row(_ i: Int, of block: UnsafeRawPointer) -> UnsafeRawPointer { block + i * rowBytes }
     func row(_ i: Int, of block: UnsafeMutableRawPointer) -> UnsafeMutableRawPointer { block + i * rowBytes }
-    private var rowBytes: Int { (geometry?.pitch ?? 0) * elementBytes }
-    var elementBytes: Int { Int(kernels.key_bits) / 8 }
+    /// Elements, and bytes, from one row of a strip to the next.
+    var rowPitch: Int { geometry?.pitch ?? 0 }
+    var rowBytes: Int { rowPitch * elementBytes }
 
     func input(_ i: Int) -> UnsafeRawPointer { memory.inputs[i] }
     func output(_ i: Int) -> UnsafeMutableRawPointer { memory.outputs[i] }
@@ -199,7 +201,8 @@ struct Sweep {
     var blockSize: Int {
         if let rows {
             let halo = inputs.reduce(0) { max($0, $1.halo) }
-            return Self.padded(rows.strip + 2 * halo) * rows.pitch
+            // Never less than 32 rows: losses take slots for their own few rows too.
+            return Self.padded(min(rows.strip + 2 * min(halo, rows.height), rows.height)) * rows.pitch
         }
         let slots = inputs.count + outputs.count + temporaries
         var size = KERNEL_BLOCK

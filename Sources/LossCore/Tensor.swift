@@ -167,6 +167,29 @@ public struct Tensor: Sendable {
         return copy
     }
 
+    /// The labels N×H×W or N×1×H×W of a prediction N×C×H×W, cut to its height and width around the centre.
+    func labels(of pred: Tensor) throws(LossError) -> Tensor {
+        var labels = droppingUnitChannel()
+        let (height, width) = (pred.shape[2], pred.shape[3])
+        let isMap = labels.shape.rank == 3 && labels.shape[0] == pred.shape[0]
+        let surplus = isMap ? (labels.shape[1] - height, labels.shape[2] - width) : (-1, -1)
+        guard surplus == (0, 0) || (surplus.0 > 0 && surplus.1 > 0 && surplus.0 % 2 == 0 && surplus.1 % 2 == 0) else {
+            throw LossError(
+                .shape,
+                "\(name): expected shape \(Extents([pred.shape[0], height, width]).text), or height and width both larger "
+                    + "by an even number (their centre counts), got \(shape.text)")
+        }
+        guard !type.isFloating else {
+            throw LossError(.elementType, "\(name): labels are expected as uint8, int32 or int64, got \(type.text)")
+        }
+        if labels.count > 0, surplus != (0, 0) {
+            labels.data += (surplus.0 / 2 * labels.strides[1] + surplus.1 / 2 * labels.strides[2]) * type.bytes
+        }
+        labels.shape = Extents([pred.shape[0], height, width])
+        labels.count = pred.shape[0] * height * width
+        return labels
+    }
+
     private func droppingDimension(_ dimension: Int) -> Tensor {
         var copy = self
         copy.shape = Extents()

@@ -18,7 +18,7 @@ func histogram<V: Vector>(
         let keys = orders.baseAddress.unsafelyUnwrapped
         var start = 0
         while start < count {
-            V.storeOrder(V.load(v, start).order, keys, 0)
+            V.storeBits(V.load(v, start).order, keys, 0)
             let size = Swift.min(16, count &- start)
             var i = 0
             if isFirst {

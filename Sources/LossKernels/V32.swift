@@ -99,8 +99,8 @@ struct V32: Vector {
         let number = Self.equal(self, self)
         return (flipped & number) | (Bits(repeating: .max) & ~number)
     }
-    @inline(__always) static func storeOrder(_ order: Bits, _ to: UnsafeMutableRawPointer, _ index: Int) {
-        to.storeBytes(of: order, toByteOffset: index &* 4, as: Bits.self)
+    @inline(__always) static func storeBits(_ bits: Bits, _ to: UnsafeMutableRawPointer, _ index: Int) {
+        to.storeBytes(of: bits, toByteOffset: index &* 4, as: Bits.self)
     }
     @inline(__always) static func key(_ orders: UnsafeRawPointer, _ index: Int) -> UInt64 {
         UInt64(orders.load(fromByteOffset: index &* 4, as: UInt32.self) ^ 0x8000_0000)
@@ -117,6 +117,27 @@ struct V32: Vector {
         let signed = Int32(truncatingIfNeeded: prefix) &+ (Int32.min &>> shift)
         return orderGreater(orders &>> Bits(repeating: shift), Bits(repeating: signed))
     }
+
+    @inline(__always) static func loadBits(_ from: UnsafeRawPointer, _ index: Int) -> Bits {
+        from.loadUnaligned(fromByteOffset: index &* 4, as: Bits.self)
+    }
+    @inline(__always) static func whole(_ n: Int) -> Bits { Bits(repeating: Int32(truncatingIfNeeded: n)) }
+    @inline(__always) static func add(_ a: Bits, _ b: Bits) -> Bits { a &+ b }
+    @inline(__always) static func subtract(_ a: Bits, _ b: Bits) -> Bits { a &- b }
+    @inline(__always) static func select(_ mask: Bits, _ a: Bits, _ b: Bits) -> Bits { ((a ^ b) & mask) ^ b }
+    @inline(__always) static func bit(_ n: Self) -> Bits { Bits(repeating: 1) &<< n.asInt }
+    @inline(__always) static func scatter(
+        _ codes: UnsafeRawPointer, _ g: UnsafeRawPointer, _ step: Int, _ out: UnsafeMutableRawPointer, _ i: Int
+    ) {
+        let value = g.loadUnaligned(fromByteOffset: i &* 4, as: Float.self)
+        if value == 0 { return }
+        let code = Int(codes.loadUnaligned(fromByteOffset: i &* 4, as: Int32.self))
+        let at = (i &+ step &* code) &* 4
+        out.storeBytes(
+            of: out.loadUnaligned(fromByteOffset: at, as: Float.self) + value, toByteOffset: at, as: Float.self)
+    }
+    @inline(__always) static var half: Int { 0x3F00_0000 }
+    @inline(__always) static var quiet: Int { 0x0040_0000 }
 
     @inline(__always) static var logTerms: Int { 5 }
     @inline(__always) static var log1pTerms: Int { 7 }

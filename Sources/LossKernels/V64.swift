@@ -63,12 +63,17 @@ struct V64: Vector {
         return (mantissa, exponent - Self(64).keep(subnormal))
     }
     @inline(__always) func scaled(byPowerOfTwo n: Self) -> Self {
-        let whole = (n + Self(0x1.8p52)).bits &- Bits(repeating: 0x4338_0000_0000_0000)
+        let whole = n.asInt
         let half = whole &>> Bits(repeating: 1)
         return self * Self.powerOfTwo(half) * Self.powerOfTwo(whole &- half)
     }
     @inline(__always) static func powerOfTwo(_ n: Bits) -> Self {
         Self(bits: (n &+ Bits(repeating: 1023)) &<< Bits(repeating: 52))
+    }
+
+    // Whole numbers within ±2^51: adding 1.5·2^52 leaves them in the low bits.
+    @inline(__always) var asInt: Bits {
+        (self + Self(0x1.8p52)).bits &- Bits(repeating: 0x4338_0000_0000_0000)
     }
 
     @inline(__always) var order: Bits {
@@ -77,8 +82,8 @@ struct V64: Vector {
         let number = Self.equal(self, self)
         return (flipped & number) | (Bits(repeating: .max) & ~number)
     }
-    @inline(__always) static func storeOrder(_ order: Bits, _ to: UnsafeMutableRawPointer, _ index: Int) {
-        to.storeBytes(of: order, toByteOffset: index &* 8, as: Bits.self)
+    @inline(__always) static func storeBits(_ bits: Bits, _ to: UnsafeMutableRawPointer, _ index: Int) {
+        to.storeBytes(of: bits, toByteOffset: index &* 8, as: Bits.self)
     }
     @inline(__always) static func key(_ orders: UnsafeRawPointer, _ index: Int) -> UInt64 {
         orders.load(fromByteOffset: index &* 8, as: UInt64.self) ^ 0x8000_0000_0000_0000
@@ -94,6 +99,27 @@ struct V64: Vector {
         let signed = Int64(truncatingIfNeeded: prefix) &+ (Int64.min &>> shift)
         return orderGreater(orders &>> Bits(repeating: shift), Bits(repeating: signed))
     }
+
+    @inline(__always) static func loadBits(_ from: UnsafeRawPointer, _ index: Int) -> Bits {
+        from.loadUnaligned(fromByteOffset: index &* 8, as: Bits.self)
+    }
+    @inline(__always) static func whole(_ n: Int) -> Bits { Bits(repeating: Int64(n)) }
+    @inline(__always) static func add(_ a: Bits, _ b: Bits) -> Bits { a &+ b }
+    @inline(__always) static func subtract(_ a: Bits, _ b: Bits) -> Bits { a &- b }
+    @inline(__always) static func select(_ mask: Bits, _ a: Bits, _ b: Bits) -> Bits { ((a ^ b) & mask) ^ b }
+    @inline(__always) static func bit(_ n: Self) -> Bits { Bits(repeating: 1) &<< n.asInt }
+    @inline(__always) static func scatter(
+        _ codes: UnsafeRawPointer, _ g: UnsafeRawPointer, _ step: Int, _ out: UnsafeMutableRawPointer, _ i: Int
+    ) {
+        let value = g.loadUnaligned(fromByteOffset: i &* 8, as: Double.self)
+        if value == 0 { return }
+        let code = Int(codes.loadUnaligned(fromByteOffset: i &* 8, as: Int64.self))
+        let at = (i &+ step &* code) &* 8
+        out.storeBytes(
+            of: out.loadUnaligned(fromByteOffset: at, as: Double.self) + value, toByteOffset: at, as: Double.self)
+    }
+    @inline(__always) static var half: Int { 0x3FE0_0000_0000_0000 }
+    @inline(__always) static var quiet: Int { 0x0008_0000_0000_0000 }
 
     @inline(__always) static var logTerms: Int { 12 }
     @inline(__always) static var log1pTerms: Int { 16 }

@@ -48,7 +48,6 @@ protocol Vector: Terms {
 
     /// Integers that sort as the values do: −0 with +0, NaN above everything.
     var order: Bits { get }
-    static func storeOrder(_ order: Bits, _ to: UnsafeMutableRawPointer, _ index: Int)
     /// A stored order as an unsigned key; and the value that has it.
     static func key(_ orders: UnsafeRawPointer, _ index: Int) -> UInt64
     static func value(ofKey key: UInt64) -> Double
@@ -56,6 +55,25 @@ protocol Vector: Terms {
     static func orderEqual(_ a: Bits, _ b: Bits) -> Bits
     /// Where the keys without their last `shift` bits exceed `prefix`.
     static func keys(_ orders: Bits, above shift: Int, exceed prefix: UInt64) -> Bits
+
+    // Whole numbers as wide as the elements.
+    static func loadBits(_ from: UnsafeRawPointer, _ index: Int) -> Bits
+    static func storeBits(_ bits: Bits, _ to: UnsafeMutableRawPointer, _ index: Int)
+    static func whole(_ n: Int) -> Bits
+    static func add(_ a: Bits, _ b: Bits) -> Bits
+    static func subtract(_ a: Bits, _ b: Bits) -> Bits
+    static func select(_ mask: Bits, _ a: Bits, _ b: Bits) -> Bits
+    /// 1 << n for a whole number 0 ≤ n < 32.
+    static func bit(_ n: Self) -> Bits
+    var bits: Bits { get }
+    init(bits: Bits)
+    /// out[i + step·codes[i]] += g[i] for this one i, unless g[i] is 0.
+    static func scatter(
+        _ codes: UnsafeRawPointer, _ g: UnsafeRawPointer, _ step: Int, _ out: UnsafeMutableRawPointer, _ i: Int)
+    /// The bits of ½.
+    static var half: Int { get }
+    /// The bit that tells a quiet NaN from infinity.
+    static var quiet: Int { get }
 
     /// Enough terms of each series for this type's precision.
     static var logTerms: Int { get }

@@ -16,6 +16,7 @@ enum {
                                    starts anew at every run (blocks of 1024 take 1.3 times as long); short enough that a
                                    dozen operands stay in the L2 cache */
   KERNEL_SUM_BLOCK = 1024,      /* elements whose partial sums are float32 */
+  KERNEL_WINDOW = 9,            /* windows up to this are taken element by element, larger ones in a few steps for any size */
   KERNEL_LANES = 32,            /* element i adds to partial sum i mod 32 */
   KERNEL_SUM_LANES = 16         /* float64 lanes that those add to */
 };
@@ -159,6 +160,42 @@ typedef struct {
   void (*contour_gradient)(const void *down1, const void *down0, const void *across1, const void *across0, const void *y,
                            const void *_Nullable p, const void *_Nullable q, double inner, double outer, double c,
                            double d, void *out, long n);
+  /* Windows over whole numbers as wide as the compute type ("keys", at least 0; -1 is outside and never wins), the first of
+     equal ones counting. A row's window is 2*radius + 1; codes are offsets from the centre; line and code_line are scratch of
+     n + 2*radius + 128 elements. A column's is `count` rows, `pitch` bytes apart; codes count from `first`. Of two windows a
+     comes first. _or: of bits, all that are set. */
+  void (*row_max)(const void *keys, long radius, void *line, void *code_line, void *out, void *_Nullable codes, long n);
+  void (*row_or)(const void *bits, long radius, void *line, void *out, long n);
+  void (*column_max)(const void *keys, long pitch, long count, long first, void *out, void *_Nullable codes, long n);
+  void (*column_or)(const void *bits, long pitch, long count, void *out, long n);
+  void (*merge_max)(const void *a, const void *_Nullable a_codes, const void *b, const void *_Nullable b_codes, void *out,
+                    void *_Nullable codes, long n);
+  void (*merge_or)(const void *a, const void *b, void *out, long n);
+  void (*fill_whole)(long value, void *out, long n);
+  /* The way back: out = sum of g over the windows of `count` rows (or of a row) whose code says this row (or element).
+     out[i + step*codes[i]] += g[i] where g is not 0. */
+  void (*column_route)(const void *codes, const void *g, long pitch, long count, long row, void *out, long n);
+  void (*row_route)(const void *codes, const void *g, long radius, void *line, void *code_line, void *out, long n);
+  void (*scatter)(const void *codes, const void *g, long step, void *out, long n);
+
+  /* Boundary loss, a row at a time. Keys of 1-p (q is 1-p, NULL if it is to be subtracted) for the first `count` that are
+     not ignored (NULL: none is), -1 elsewhere; keys of largest - v; labels as keys that sort up and down; the key of labels
+     whose window holds another; a bit for each of the 32 classes from `first` on; 1 where a bit is set, else 0. */
+  void (*boundary_keys)(const void *p, const void *_Nullable q, const void *_Nullable labels, double ignored, long count,
+                        void *out, long n);
+  void (*boundary_edges)(const void *keys, const void *largest, void *out, long n);
+  void (*boundary_labels)(const void *labels, double ignored, long count, void *up, void *down, long n);
+  void (*boundary_classes)(const void *up, const void *down, const void *largest_up, const void *largest_down, void *out,
+                           long n);
+  void (*boundary_bits)(const void *classes, double first, void *out, long n);
+  void (*boundary_truth)(const void *bits, long bit, void *out, long n);
+  /* sum of edges b near the truth, of b elsewhere; of `near` (b's window) on the truth, of 1 - near there */
+  void (*boundary_sums)(const void *edges, const void *near, const void *truth, const void *near_truth, long bit, long n,
+                        double *sums);
+  /* out = (near the truth ? a : c) + r*routed; 0 outside, and where both codes say the centre itself */
+  void (*boundary_edge_gradient)(const void *keys, const void *routed, const void *near_truth, long bit,
+                                 const void *row_codes, const void *column_codes, long row, double a, double c, double r,
+                                 void *out, long n);
 } Kernels;
 
 /* Reading and writing element types: `stride` in elements, `n` any count. */

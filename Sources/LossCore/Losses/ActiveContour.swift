@@ -75,7 +75,7 @@ public struct ActiveContourLoss: Loss {
     public var predictions: [Tensor] { [pred] }
     public var constants: [Tensor] { [target] }
     public var statisticsCount: Int { Self.statistics }
-    public var allowsInPlace: Bool { false }
+    public var worksInPlace: Bool { false }
 
     private var reach: Int { term.reach }
     /// Rows and columns that have differences.

@@ -30,6 +30,7 @@ from .active_contour import ActiveContourLoss as ActiveContourLoss
 from .active_contour import active_contour_loss as active_contour_loss
 from .structure import StructureLoss as StructureLoss
 from .structure import structure_loss as structure_loss
+from .boundary import BoundaryLoss as BoundaryLoss
 
 __version__ = _abi.version().decode()
 

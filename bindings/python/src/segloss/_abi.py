@@ -36,6 +36,7 @@ CTPN_VARIANT = {"published": 0, "paper": 1}
 CONTOUR_VARIANT = {"published": 0, "aligned": 1}
 STRUCTURE_VARIANT = {"published": 0, "paper": 1, "uacanet": 2}
 STRUCTURE_LEVEL_PARTS = 3
+BOUNDARY_VARIANT = {"published": 0, "present_classes": 1}
 
 
 class Error(Structure):
@@ -417,6 +418,20 @@ class ActiveContourParts(_Sized):
         ("length_count", c_double),
         ("count", c_double),
     ]
+class BoundaryOptions(_Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("variant", c_int32),
+        ("theta0", c_int64),
+        ("theta", c_int64),
+        ("from_probs", c_int32),
+        ("has_ignore_index", c_int32),
+        ("ignore_index", c_int64),
+    ]
+
+
+class BoundaryParts(_Sized):
+    _fields_ = [("struct_size", c_uint32), ("reserved", c_uint32), ("loss", c_double), ("count", c_double)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -483,6 +498,7 @@ ACTIVE_CONTOUR = Description(
 )
 # Declared below: its predictions come as an array.
 STRUCTURE = Description("structure", ("pred",), ("mask",), StructureOptions, StructureParts, has_items=True)
+BOUNDARY = Description("boundary", ("pred",), ("labels",), BoundaryOptions, BoundaryParts, has_items=True)
 LOSSES = (
     MASK_DICE,
     MASK_L1,
@@ -500,6 +516,7 @@ LOSSES = (
     CROSS_ENTROPY,
     CTPN,
     ACTIVE_CONTOUR,
+    BOUNDARY,
 )
 
 Task = ctypes.CFUNCTYPE(None, c_void_p, c_int32)
