@@ -144,6 +144,12 @@ def parts_of(value):
     return value if isinstance(value, dict) else {"value": value}
 
 
+def total(value):
+    """The loss itself, whether it came alone or among its parts."""
+    parts = parts_of(value)
+    return parts.get("loss", parts.get("value"))
+
+
 def check_value(got, want, bound):
     got, want = parts_of(got), parts_of(want)
     assert set(want) <= set(got), f"parts {sorted(want)} wanted, {sorted(got)} came"

@@ -8,16 +8,11 @@ from hypothesis import strategies as st
 
 import reference as ref
 from catalog import CATALOG, LOSSES
-from support import parts_of
+from support import total
 
 shapes = st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 40))
 seeds = st.integers(0, 2**32 - 1)
 shares = st.sampled_from([0.0, 0.05, 0.2, 0.5, 0.95, 1.0])
-
-
-def total(value):
-    parts = parts_of(value)
-    return parts.get("loss", parts.get("value"))
 
 
 def drawn(seed, shape, positive=0.2, valid=0.9):
