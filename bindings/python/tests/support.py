@@ -178,8 +178,8 @@ def check_gradient(got, want, bound):
 def bits(result):
     """Everything a call returned, as bytes."""
     value, grads = result
-    numbers = [float(v) for _, v in sorted(parts_of(value).items())]
-    return [np.array(numbers).tobytes()] + [b"" if g is None else np.ascontiguousarray(g).tobytes() for g in grads]
+    numbers = [np.asarray(v).tobytes() for _, v in sorted(parts_of(value).items())]
+    return [b"".join(numbers)] + [b"" if g is None else np.ascontiguousarray(g).tobytes() for g in grads]
 
 
 def assert_same_bits(got, want):
