@@ -302,9 +302,7 @@ POINTWISE = [
     ),
     pixel_entry("bce-probabilities", "BCELoss", pointwise.bce, {"weight": "full", "mask": "full"}, from_logits=False),
     pixel_entry("bce-paddle", "BCELoss", pointwise.bce, {"mask": "full"}, from_logits=False, flavour="paddle"),
-    pixel_entry(
-        "bce-none", "BCELoss", pointwise.bce, {"ignored": 2, "mask": "full"}, ignore_index=2, reduction="none"
-    ),
+    pixel_entry("bce-none", "BCELoss", pointwise.bce, {"ignored": 2, "mask": "full"}, ignore_index=2, reduction="none"),
     pixel_entry("focal", "FocalLoss", pointwise.focal),
     pixel_entry("focal-weighted", "FocalLoss", pointwise.focal, dense(weight="broadcast", mask="full"), gamma=0.5),
     pixel_entry("focal-paper", "FocalLoss", pointwise.focal, {"mask": "full"}, variant="paper"),
@@ -343,7 +341,12 @@ POINTWISE = [
         "cross-entropy-dense", "CrossEntropyLoss", pointwise.cross_entropy, dense(target="soft", mask="broadcast")
     ),
     pixel_entry(
-        "cross-entropy-none", "CrossEntropyLoss", pointwise.cross_entropy, labels(255), ignore_index=255, reduction="none"
+        "cross-entropy-none",
+        "CrossEntropyLoss",
+        pointwise.cross_entropy,
+        labels(255),
+        ignore_index=255,
+        reduction="none",
     ),
 ]
 CATALOG = [

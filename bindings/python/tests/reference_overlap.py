@@ -66,9 +66,7 @@ def activate(x, activation):
 
     def pull(dp):
         # p_c (dp_c - sum_k p_k dp_k), with the difference taken before anything is multiplied.
-        return np.stack(
-            [p[:, c] * sum(p[:, k] * (dp[:, c] - dp[:, k]) for k in classes) for c in classes], axis=1
-        )
+        return np.stack([p[:, c] * sum(p[:, k] * (dp[:, c] - dp[:, k]) for k in classes) for c in classes], axis=1)
 
     return p, q, pull
 

@@ -61,9 +61,7 @@ def test_skipping_changes_nothing_on_ordinary_inputs(entry):
         assert all(np.array_equal(a, b) for a, b in zip(grads, skipped_grads, strict=True))
 
 
-@pytest.mark.parametrize(
-    "entry", [e for e in MASKED if not e.divides and not e.name.startswith("db")], ids=repr
-)
+@pytest.mark.parametrize("entry", [e for e in MASKED if not e.divides and not e.name.startswith("db")], ids=repr)
 def test_skipping_reads_what_the_mask_lets_through(entry):
     inputs, places = masked(entry)
     inputs["mask"][:] = 1

@@ -100,7 +100,7 @@ def refused_outputs(entry):
     yield "one place for many", {}, np.broadcast_to(np.zeros(1, pred.dtype), pred.shape), ValueError
     yield "half onto the prediction", shifted, room[1:].reshape(pred.shape), ValueError
     yield "backwards onto the prediction", {first: pred}, pred[::-1], ValueError
-    for name in inputs.keys() - entry.predictions - entry.labels:
+    for name in [n for n in inputs if n not in entry.predictions + entry.labels]:
         if inputs[name].shape == pred.shape:
             yield f"onto {name}", {name: inputs[name]}, inputs[name], ValueError
 

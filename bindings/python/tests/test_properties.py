@@ -46,9 +46,10 @@ def test_masked_pixels_have_no_gradient(entry, seed, shape):
             both = off & (inputs["threshold_mask"] == 0)  # in the paper's form T takes part in the binary term too
             assert not grad[:, 1][both].any()
         else:
-            ignored = inputs["target"] == 255 if entry.labels else np.zeros(1)
-            for off in (ignored, inputs.get("thresh_mask" if name == "thresh" else "mask", np.ones(1)) == 0):
-                off = off[:, None] if off.ndim == grad.ndim - 1 else off
+            rules = [inputs["thresh_mask" if name == "thresh" else "mask"] == 0] if "mask" in inputs else []
+            rules += [inputs[label] == 255 for label in entry.labels]
+            for off in rules:
+                off = off[:, None] if off.ndim < grad.ndim else off
                 assert not grad[np.broadcast_to(off, grad.shape)].any()
 
 

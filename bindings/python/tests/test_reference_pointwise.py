@@ -165,7 +165,9 @@ def test_smooth_l1(beta, reduction):
     parts, grad = ref.smooth_l1(x, y, beta=beta, reduction=reduction, grad_output=1.0 if go is None else go)
     agree(parts["loss"], grad, F.smooth_l1_loss(at, tensor(y), beta=beta, reduction=reduction), at, weights=go)
     if beta:
-        assert ref.smooth_l1(x, y, sigma2=1 / beta)[0]["loss"] == pytest.approx(ref.smooth_l1(x, y, beta=beta)[0]["loss"])
+        assert ref.smooth_l1(x, y, sigma2=1 / beta)[0]["loss"] == pytest.approx(
+            ref.smooth_l1(x, y, beta=beta)[0]["loss"]
+        )
 
 
 def test_at_the_corner():

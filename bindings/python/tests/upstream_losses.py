@@ -61,7 +61,7 @@ def items(x, target, mask=None, *, score, activation="sigmoid", average="micro",
 
     x is N x C x positions; target the same, or N x positions of labels; mask N x C or 1 x positions.
     """
-    N, C, _ = x.shape
+    C = x.shape[1]
     m = torch.ones_like(x) if mask is None else mask.expand_as(x).clone()
     if target.dim() == 2:
         ignored = target == -1 if ignore_index is None else target == ignore_index
