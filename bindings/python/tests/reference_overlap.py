@@ -128,24 +128,25 @@ def overlap(
     taking_part = list(range(C)) if classes is None else list(classes)
     columns = [[c] for c in taking_part] if average == "macro" else [taking_part]
     w = np.ones(C) if class_weight is None else wide(class_weight)
-    if average == "micro":
-        m = m * w.reshape(1, C, *[1] * (x.ndim - 2))
+    weighted = m * w.reshape(1, C, *[1] * (x.ndim - 2)) if average == "micro" else m
 
     items, terms, elements, slopes, term_slopes, counted = [], [], [], [], [], []
     for r in rows:
         for c in columns:
             at = np.ix_(r, c)
             weight = float(w[c[0]]) if average == "macro" else 1.0
-            value, grad = score(p[at], q[at], y[at], m[at])
-            missing = total(y[at] * m[at]) == 0 and absent != "count"
+            value, grad = score(p[at], q[at], y[at], weighted[at])
+            missing = total(y[at] * weighted[at]) == 0 and absent != "count"
             items.append(0.0 if missing else weight * value)
             slopes.append((at, 0.0 if missing else weight * grad))
             counted.append(not (missing and absent == "skip"))
             if cross_entropy:
                 mass = total(m[at])
                 loss, slope = entropy(x[at], p[at], q[at], y[at], activation)
-                terms.append(0.0 if mass == 0 else weight * float(total(loss * m[at]) / mass))
-                term_slopes.append((at, 0.0 if mass == 0 else (weight * slope * m[at] / mass).astype(np.float64)))
+                terms.append(0.0 if mass == 0 else weight * float(total(loss * weighted[at]) / mass))
+                term_slopes.append(
+                    (at, 0.0 if mass == 0 else (weight * slope * weighted[at] / mass).astype(np.float64))
+                )
                 elements.append(float(mass))
 
     # What each item's gradient is multiplied by: of the overlap, and of the cross-entropy, which no class is absent from.

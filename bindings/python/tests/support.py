@@ -67,6 +67,11 @@ def probabilities(rng, shape):
     return (0.01 + 0.98 * rng.random(shape)).astype(np.float32)
 
 
+def logits(rng, shape, kind="f64"):
+    """Normal ones with all their digits, up to 16 or so."""
+    return np.asarray(4 * rng.standard_normal(shape)).astype(kind.replace("f", "float"))
+
+
 # ---------------------------------------------------------------- layouts: the same array, elsewhere in memory
 
 
@@ -173,6 +178,24 @@ def check_gradient(got, want, bound):
             f"at {np.unravel_index(np.argmax(error), error.shape)}; "
             f"{(error > bound * largest).sum()} of {error.size} entries"
         )
+
+
+def check_map(got, want, bound):
+    """Items, or a map of losses: each held to its own size."""
+    error, want = np.abs(np.asarray(got, np.float64) - want), np.asarray(want)
+    assert np.shape(got) == want.shape
+    assert (error <= bound * np.maximum(np.abs(want), 1e-3)).all(), f"off by {error.max(initial=0):.3g} of {want}"
+
+
+def check(result, wanted, kind, divides=False):
+    """(value or parts or array, gradient) against a reference's (parts, gradient)."""
+    (got, grad), (want, slope) = result, wanted
+    value, gradient = bounds(kind, divides)
+    if isinstance(got, np.ndarray):
+        check_map(got, want["loss"], value)
+    else:
+        check_value(got, want if isinstance(got, dict) else {"value": want["loss"]}, value)
+    check_gradient(grad, slope, gradient)
 
 
 def bits(result):

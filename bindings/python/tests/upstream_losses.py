@@ -77,8 +77,7 @@ def items(x, target, mask=None, *, score, activation="sigmoid", average="micro",
         entropy = F.binary_cross_entropy_with_logits(x, y, reduction="none")
 
     w = torch.ones(C, dtype=x.dtype) if class_weight is None else torch.as_tensor(class_weight, dtype=x.dtype)
-    if average == "micro":
-        m = m * w[:, None]
+    elements, m = m, m * w[:, None] if average == "micro" else m
     taking_part = list(range(C)) if classes is None else classes
     axes = [2] + ([] if per_sample else [0]) + ([] if average == "macro" else [1])
 
@@ -88,7 +87,7 @@ def items(x, target, mask=None, *, score, activation="sigmoid", average="micro",
     scored = score(sums(p * y * m), sums(p * m), sums(y * m))
     factor = w[taking_part] if average == "macro" else 1.0
     present = (sums(y * m) != 0) | (absent == "count")
-    mass = sums(m)
+    mass = sums(elements)
     mean = torch.where(mass == 0, 0 * mass, sums(entropy * m) / torch.where(mass == 0, 1, mass))
     counted = present | (absent == "zero")
     return scored * factor * present, counted, mean * factor if cross_entropy else None
