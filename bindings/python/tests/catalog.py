@@ -259,7 +259,7 @@ OVERLAP = [
     ),
     pixel_entry("focal-tversky", "FocalTverskyLoss", overlap.focal_tversky, alpha=0.3, beta=0.7, gamma=0.75),
     pixel_entry(
-        "focal-tversky-labels",
+        "focal-tversky-softmax",
         "FocalTverskyLoss",
         overlap.focal_tversky,
         labels(mask="broadcast"),
@@ -280,7 +280,7 @@ OVERLAP = [
     ),
     pixel_entry("dice-bce-probabilities", "DiceBCELoss", overlap.dice_bce, {"mask": "full"}, from_logits=False),
     pixel_entry(
-        "dice-none",
+        "dice-softmax-none",
         "DiceLoss",
         overlap.dice,
         labels(mask="broadcast"),

@@ -35,9 +35,13 @@ def along_classes(numbers, shape):
 
 def prepare(input, target, weight, mask, class_weight=None, ignore_index=None):
     """(x, y, factor, m) of the prediction's shape. What is ignored is not read: there all of them are 0."""
-    x = wide(input)
-    y = spread(target, x.shape)
-    ignored = y == ignore_index
+    x, target = wide(input), np.asarray(target)
+    if x.ndim > 1 and holds_labels(target, x.shape):
+        labels = target.reshape(x.shape[0], *x.shape[2:])
+        y, ignored = one_hot(labels, x.shape[1]), spread(labels == ignore_index, x.shape) == 1
+    else:
+        y = spread(target, x.shape)
+        ignored = y == ignore_index
     m = np.ones(x.shape) if mask is None else spread(mask, x.shape)
     factor = m * (1 if weight is None else spread(weight, x.shape))
     factor = factor * (1 if class_weight is None else along_classes(class_weight, x.shape))
@@ -180,10 +184,11 @@ def cross_entropy(
             [w[c] * ((1 - label_smoothing) * y[:, c] + label_smoothing / C) for c in range(C)], axis=1
         )
 
-    highest = x.max(axis=1, keepdims=True, initial=-np.inf)
-    e = np.exp(x - highest)
-    every = e.sum(axis=1, keepdims=True)
-    log_p, p = x - highest - np.log(every), e / every
+    # log of the sum over the largest: of 1 and the others, which keep their digits apart from it.
+    winner = np.arange(C).reshape(1, C, *[1] * len(S)) == x.argmax(axis=1)[:, None]
+    highest = x.max(axis=1, keepdims=True)
+    others = np.where(winner, 0, np.exp(x - highest)).sum(axis=1, keepdims=True)
+    log_p, p = x - highest - np.log1p(others), np.exp(x - highest) / (1 + others)
     term = np.zeros(positions)
     for c in range(C):  # a class that is ruled out, and has no share in the target, costs nothing
         term = term - coefficient[:, c] * np.where(coefficient[:, c] == 0, 0, log_p[:, c])
@@ -197,5 +202,5 @@ def cross_entropy(
     scale = wide(factor * m / (1 if reduction != "mean" else divisor if divisor else np.inf))
     upstream = np.broadcast_to(wide(grad_output), positions)
     loss = term * scale if reduction == "none" else float(total(term * scale))
-    parts = {"loss": loss, "count": float(total(m)), "divisor": float(divisor)}
+    parts = {"loss": loss, "count": float(total(m)), "divisor": float(divisor) if reduction == "mean" else 1.0}
     return parts, slope * (upstream * scale)[:, None]

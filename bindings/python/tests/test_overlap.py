@@ -34,7 +34,8 @@ def both(name, *inputs, kind="f64", mask=None, divides=False, grad_output=1.0, *
     options = {**own, **options}
     parts = options.get("reduction") != "none"
     result = loss(**options, return_parts=parts).value_and_grad(*inputs, mask=mask, grad_output=grad_output)
-    check(result, reference(*inputs, mask, grad_output=grad_output, **options), kind, divides)
+    want = reference(*inputs, mask, grad_output=grad_output, **options)
+    check(result, want, kind, divides, shared=options.get("activation") == "softmax")
     return result
 
 
@@ -54,7 +55,7 @@ def test_sizes(entry, shape, kind):
     inputs = entry.draw(shape, dtype=kind.replace("f", "float"))
     value, grads = entry.run(inputs)
     want, wanted = entry.reference(*inputs.values())
-    check((value, grads[0]), (want, wanted[0]), kind, entry.divides)
+    check((value, grads[0]), (want, wanted[0]), kind, entry.divides, shared="softmax" in entry.name)
     assert np.array_equal(entry.make(return_parts=False)(**inputs), value if entry not in PARTS else value["loss"])
 
 
@@ -167,10 +168,11 @@ PUBLISHED = {
 @pytest.mark.parametrize("shape", [(2, 1, 131, 97), (3, 4, 17, 19)], ids=id_of)
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published(name, shape, share):
-    """torch's own float32 rounding ends the agreement at 5e-6 of a value, 1e-5 of a gradient's largest entry."""
+    """torch's own float32 rounding ends the agreement at 5e-6 of a value, 1e-5 of a gradient's largest entry. (Above
+    16.6 its sigmoid is 1, and its cross-entropy jumps to 100: nothing that we would repeat.)"""
     upstream, options = PUBLISHED[name]
     x, y, _ = drawn(shape, "f32", share=share)
-    y = y.astype(np.float32)
+    x, y = x / 2, y.astype(np.float32)
     at = torch.tensor(x, requires_grad=True)
     want = upstream(at, torch.tensor(y), **options)
     want.backward()
@@ -252,8 +254,19 @@ def test_far_logits(name, at, kind):
             assert not np.isfinite(value)  # 0 times infinity, as from torch's logits form
             continue
         both(name, x, y, kind=kind)
-        if at < np.inf and name != "dice-bce":
-            both(name, x, y, kind=kind, activation="softmax", average="macro")
+
+
+@pytest.mark.parametrize("kind", ["f64", "f32"])
+@pytest.mark.parametrize("at", [17.0, 90.0, 1e4])
+@pytest.mark.parametrize("name", [name for name in LOSSES if name != "dice-bce"])
+def test_far_logits_of_classes(name, at, kind):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, (2, 257))
+    for wrong in (0.0, 0.1, 1.0):
+        winner = np.where(rng.random(labels.shape) < wrong, (labels + 1) % 3, labels)
+        x = np.stack([np.where(winner == c, at, -at) for c in range(3)], axis=1)
+        for average in ("micro", "macro"):
+            both(name, x.astype(kind.replace("f", "float")), labels, kind=kind, activation="softmax", average=average)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -632,7 +645,7 @@ def test_one_class_needs_no_dimension_of_its_own(name, seed, shape):
 
 
 def test_a_softmax_gradient_sums_to_zero():
-    """Per pixel, to the roundings of its float32 entries."""
+    """Per pixel, to what its float32 entries may be off by."""
     inputs = BY_NAME["dice-softmax"].draw(SMALL, dtype=np.float32)
     grad = BY_NAME["dice-softmax"].run(inputs)[1][0]
-    assert np.abs(grad.sum(axis=1)).max() <= 2e-7 * np.abs(grad).max()
+    assert np.abs(grad.sum(axis=1)).max() <= 1e-6 * np.abs(grad).max()

@@ -141,6 +141,8 @@ def test_probabilities(flavour, kind):
     """With the clamps at both ends: log at -100, p (1 - p) at 1e-12."""
     p = probabilities(np.random.default_rng(0), SMALL).astype(kind.replace("f", "float"))
     p[0, 0, :6] = 0, 1, 1e-30, 1e-8, 2.0**-24, 1 - 2.0**-24
+    if flavour == "paddle":  # 1 - p rounds before its logarithm: here it does not have to
+        p = np.rint(p * 256) / 256
     for target in (0.0, 1.0, 0.3):
         y = np.full(SMALL, target)
         for reduction in ("mean", "none"):
@@ -184,7 +186,8 @@ def against_torch(loss, upstream, inputs, weights=None):
     (want if weights is None else (want * torch.tensor(weights)).sum()).backward()
     value, grad = loss.value_and_grad(*inputs, grad_output=1.0 if weights is None else weights)
     want = want.detach().numpy()
-    assert np.shape(value) == want.shape and np.allclose(value, want, rtol=5e-6, atol=1e-7)
+    # From logits torch adds terms of |x| up to 16 that cancel.
+    assert np.shape(value) == want.shape and np.allclose(value, want, rtol=5e-6, atol=1e-6)
     check_gradient(grad, at.grad.numpy().astype(np.float64), 1e-5)
 
 
@@ -230,7 +233,9 @@ def test_focal_of_each_pixel(alpha, gamma):
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2, 3])
 @pytest.mark.parametrize("alpha", [0.25, 0.8, 1])
 def test_published_focal(alpha, gamma):
+    """Below 16.6, where torch's sigmoid becomes 1 and its cross-entropy jumps to 100."""
     x, y, _ = drawn((2, 1, 67, 83), "f32")
+    x /= 2
     against_torch(
         segloss.FocalLoss(alpha=alpha, gamma=gamma),
         lambda x, y: up.focal(x, y, alpha, gamma),
@@ -368,14 +373,15 @@ def test_infinite_logits(x, y):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_nearly_perfect_keeps_its_digits(name):
-    """Small terms of one sign, each right to float32's last digits."""
+    """Small terms of one sign, each right to float32's last digits. (The published focal loss has the third power of
+    their mean, and so three times its error.)"""
     y = binary(np.random.default_rng(0), (2, 1, 131, 97), 0.3)
     x = np.where(y, 14.0, -14.0) if name != "smooth-l1" else y + 2.0**-20
     loss, reference, options = LOSSES[name]
     for kind, dtype in (("f32", np.float32), ("f64", np.float64)):
         x = x.astype(dtype)
         value, want = loss(**options)(x, y), reference(x, y, **options)[0]["loss"]
-        assert abs(value - want) <= bounds(kind)[0] * want and want < 1e-5
+        assert abs(value - want) <= bounds(kind)[0] * want * (3 if name == "focal" else 1) and want < 1e-5
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -448,8 +454,9 @@ def test_shapes(name):
         with pytest.raises(ValueError, match=rf"\b{argument}\b") as caught:
             of(name)(x, **inputs)
         assert str(shape[-1]) in str(caught.value)
-    with pytest.raises(ValueError, match=r"\btarget\b"):  # labels name a class: not here
-        of(name)(x, np.zeros((3, 5), np.uint8))
+    if name == "smooth-l1":  # which knows no classes
+        with pytest.raises(ValueError, match=r"\btarget\b"):
+            of(name)(x, np.zeros((3, 5), np.uint8))
 
 
 @pytest.mark.parametrize(
@@ -537,6 +544,18 @@ def test_a_mask_is_slicing(name, seed, shape):
     value, grad = of(name).value_and_grad(x, y, weight=w, mask=m)
     alike((value, grad[m == 1]), of(name).value_and_grad(x[m == 1], y[m == 1], weight=w[m == 1]))
     assert not grad[m == 0].any()
+
+
+@given(names, seeds, shapes)
+def test_labels_are_one_hot(name, seed, shape):
+    if name == "smooth-l1":
+        return
+    x, _, m = drawn(shape, seed=seed)
+    labels = np.random.default_rng(seed).integers(0, shape[1], (shape[0], shape[2]))
+    dense = np.stack([labels == c for c in range(shape[1])], axis=1)
+    want = of(name).value_and_grad(x, dense, mask=m)
+    alike(of(name).value_and_grad(x, labels, mask=m), want)
+    alike(of(name).value_and_grad(x, labels[:, None].astype(np.uint8), mask=m), want)
 
 
 @given(names, seeds, shapes)
