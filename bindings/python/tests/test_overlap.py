@@ -32,8 +32,9 @@ def both(name, *inputs, kind="f64", mask=None, divides=False, grad_output=1.0, *
     """segloss against the reference; returns what segloss gave."""
     loss, reference, own = LOSSES[name]
     options = {**own, **options}
-    parts = options.get("reduction") != "none"
-    result = loss(**options, return_parts=parts).value_and_grad(*inputs, mask=mask, grad_output=grad_output)
+    parts, policy = options.get("reduction") != "none", options.pop("non_finite", "propagate")
+    made = loss(**options, non_finite=policy, return_parts=parts)
+    result = made.value_and_grad(*inputs, mask=mask, grad_output=grad_output)
     want = reference(*inputs, mask, grad_output=grad_output, **options)
     check(result, want, kind, divides, shared=options.get("activation") == "softmax")
     return result
@@ -420,6 +421,19 @@ def test_ignored_pixels_are_not_read(name, policy, value):
             poisoned = np.where(where[:, None], np.float32(value), x)
             assert_same_bits_of(loss.value_and_grad(poisoned, target), want)
             assert not want[1][np.broadcast_to(where[:, None], shape)].any()
+
+
+@pytest.mark.parametrize("name", [name for name in LOSSES if name != "dice-bce"])
+def test_a_softmax_reads_a_position_unless_all_of_it_is_ruled_out(name):
+    """The logits of one class are part of the others' probabilities, whether its own element counts or not."""
+    x, y, m = drawn((N, C, 57))
+    m[:, :, ::3] = 0
+    options = {"activation": "softmax", "average": "macro"}
+    want = both(name, x, y, mask=m, **options)
+    got = both(name, x, y, mask=m, non_finite="skip_masked", **options)
+    assert got[0] == want[0] and np.array_equal(got[1], want[1])
+    ignoring = both(name, x, np.where(m == 1, y, -1), ignore_index=-1, **options)
+    alike((ignoring[0]["loss"], ignoring[1]), (want[0]["loss"], want[1]))
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "softmax"])

@@ -427,15 +427,19 @@ def test_more_than_2_to_the_24(name):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30], ids=str)
 @pytest.mark.parametrize("policy", ["propagate", "refuse", "skip_masked"])
+@pytest.mark.parametrize("ignored", [255, -1, 2])
 @pytest.mark.parametrize("name", ["bce", "focal", "focal-paper"])
-def test_ignored_pixels_are_not_read(name, policy, value):
+def test_ignored_pixels_are_not_read(name, ignored, policy, value):
+    """Nor does it matter that what marks them is no target: it may be negative."""
     rng = np.random.default_rng(0)
     x, y, _ = drawn((N, C, 7, 11), "f32")
     where = rng.random(x.shape) < 0.2
-    y[where] = 255
-    for from_logits in (True, False):
+    y[where] = ignored
+    for from_logits, gamma in itertools.product((True, False), (0.5, 2.0, 3.0) if name != "bce" else (None,)):
         p = x if from_logits else probabilities(rng, x.shape)
-        loss = of(name, ignore_index=255, non_finite=policy, return_parts=True, from_logits=from_logits)
+        options = {"ignore_index": ignored, "from_logits": from_logits, **({"gamma": gamma} if gamma else {})}
+        both(name, p, y, kind="f32", divides=not from_logits, **options)
+        loss = of(name, non_finite=policy, return_parts=True, **options)
         want = loss.value_and_grad(p, y)
         same(loss.value_and_grad(np.where(where, np.float32(value), p), y), want)
         assert not want[1][where].any()
