@@ -34,8 +34,8 @@ def one_hot(labels, classes):
 
 
 def prepare(input, target, mask, ignore_index, activation):
-    """(x, y, m), all of the prediction's shape. What is ignored is not read: there x and y are 0, and so is m. (A softmax
-    reads a position unless all of it is ignored.)"""
+    """(x, y, m), all of the prediction's shape. What is ignored is not read: there x and y are 0, and so is m. (A
+    softmax reads a position unless all of it is ignored.)"""
     x, target = wide(input), np.asarray(target)
     if holds_labels(target, x.shape):
         labels = target.reshape(x.shape[0], *x.shape[2:])
@@ -149,7 +149,7 @@ def overlap(
                 )
                 elements.append(float(mass))
 
-    # What each item's gradient is multiplied by: of the overlap, and of the cross-entropy, which no class is absent from.
+    # What each item's gradient is multiplied by: the overlap's, and the cross-entropy's, from which no class is absent.
     count = sum(counted)
     upstream = np.broadcast_to(wide(grad_output).ravel(), len(items))
     share, term_share = (1 / max(count, 1), 1 / max(len(items), 1)) if reduction == "mean" else (1.0, 1.0)

@@ -2,7 +2,6 @@
 
 import copy
 import itertools
-import math
 import pickle
 
 import numpy as np
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 import reference_pointwise as ref
 from catalog import named
 from frameworks import framework
-from support import SHAPES, SMALL, assert_same_bits, bfloat16, binary, bounds, check, check_gradient, id_of, logits
+from support import SHAPES, assert_same_bits, bfloat16, binary, bounds, check, check_gradient, id_of, logits
 
 torch = framework("torch")
 import torch.nn.functional as F  # noqa: E402  (needs torch)
