@@ -67,6 +67,11 @@ def probabilities(rng, shape):
     return (0.01 + 0.98 * rng.random(shape)).astype(np.float32)
 
 
+def logits(rng, shape, kind="f64"):
+    """Normal ones with all their digits, up to 16 or so."""
+    return np.asarray(4 * rng.standard_normal(shape)).astype(kind.replace("f", "float"))
+
+
 # ---------------------------------------------------------------- layouts: the same array, elsewhere in memory
 
 
@@ -144,6 +149,12 @@ def parts_of(value):
     return value if isinstance(value, dict) else {"value": value}
 
 
+def total(value):
+    """The loss itself, whether it came alone or among its parts."""
+    parts = parts_of(value)
+    return parts.get("loss", parts.get("value"))
+
+
 def check_value(got, want, bound):
     got, want = parts_of(got), parts_of(want)
     assert set(want) <= set(got), f"parts {sorted(want)} wanted, {sorted(got)} came"
@@ -152,28 +163,47 @@ def check_value(got, want, bound):
         assert abs(got[name] - w) <= bound * max(abs(w), 1e-3), f"{name}: {got[name]!r}, wanted {w!r}"
 
 
-def check_gradient(got, want, bound):
-    """Map by map: a small gradient must not hide behind that of a neighbouring channel. Where nothing is wanted,
-    nothing may come."""
+def check_gradient(got, want, bound, shared=False):
+    """Map by map: a small gradient must not hide behind that of a neighbouring channel, unless the channels share their
+    roundings, as those of a softmax do. Where nothing is wanted, nothing may come."""
     assert got.shape == want.shape
+    # Below the normal numbers a unit is all the precision there is.
+    unit = float(ml_dtypes.finfo(got.dtype).smallest_subnormal)
     got = got.astype(np.float64)
-    maps = range(want.shape[1]) if want.ndim == 4 else [...]
-    for c in maps:
-        g, w = (got[:, c], want[:, c]) if want.ndim == 4 else (got, want)
+    for c in range(want.shape[1]) if want.ndim == 4 and not shared else [...]:
+        g, w = (got, want) if c is ... else (got[:, c], want[:, c])
         error = np.abs(g - w)
         largest = np.abs(w).max(initial=0)
-        assert not error.size or error.max() <= bound * largest, (
+        assert not error.size or error.max() <= bound * largest + unit, (
             f"map {c}: off by {error.max():.3g} where the largest entry is {largest:.3g}, "
             f"at {np.unravel_index(np.argmax(error), error.shape)}; "
             f"{(error > bound * largest).sum()} of {error.size} entries"
         )
 
 
+def check_map(got, want, bound):
+    """Items, or a map of losses: each held to its own size."""
+    error, want = np.abs(np.asarray(got, np.float64) - want), np.asarray(want)
+    assert np.shape(got) == want.shape
+    assert (error <= bound * np.maximum(np.abs(want), 1e-3)).all(), f"off by {error.max(initial=0):.3g} of {want}"
+
+
+def check(result, wanted, kind, divides=False, shared=False):
+    """(value or parts or array, gradient) against a reference's (parts, gradient)."""
+    (got, grad), (want, slope) = result, wanted
+    value, gradient = bounds(kind, divides)
+    if isinstance(got, np.ndarray):
+        check_map(got, want["loss"], value)
+    else:
+        check_value(got, want if isinstance(got, dict) else {"value": want["loss"]}, value)
+    check_gradient(grad, slope, gradient, shared)
+
+
 def bits(result):
     """Everything a call returned, as bytes."""
     value, grads = result
-    numbers = [float(v) for _, v in sorted(parts_of(value).items())]
-    return [np.array(numbers).tobytes()] + [b"" if g is None else np.ascontiguousarray(g).tobytes() for g in grads]
+    numbers = [np.asarray(v).tobytes() for _, v in sorted(parts_of(value).items())]
+    return [b"".join(numbers)] + [b"" if g is None else np.ascontiguousarray(g).tobytes() for g in grads]
 
 
 def assert_same_bits(got, want):

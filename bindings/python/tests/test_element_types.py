@@ -10,8 +10,8 @@ SHAPES = [SMALL, (1, 67, 83)]  # one inside a few blocks, one that ends amid a b
 
 
 def integral(entry, inputs):
-    """The catalog's maps of thresholds have fractions; whole numbers let every type hold them. Predictions stay."""
-    return {k: v if k in entry.predictions else np.rint(v) for k, v in inputs.items()}
+    """Some of the catalog's maps have fractions; whole numbers let every type hold them. Predictions stay."""
+    return {k: v if k in entry.predictions else np.rint(v).astype(v.dtype) for k, v in inputs.items()}
 
 
 @pytest.mark.parametrize("target", TARGET_TYPES.values(), ids=list(TARGET_TYPES))
@@ -23,8 +23,7 @@ def test_targets(entry, target):
         if target.kind == "b":
             drawn = {k: v if k in entry.predictions else np.minimum(v, 1) for k, v in drawn.items()}
         for prediction in (np.float32, np.float64):
-            same = entry.run({k: v.astype(prediction) for k, v in drawn.items()})
-            other = entry.run({k: v.astype(prediction if k in entry.predictions else target) for k, v in drawn.items()})
+            same, other = entry.run(entry.typed(drawn, prediction)), entry.run(entry.typed(drawn, prediction, target))
             assert_same_bits(other, same)
             assert all(g.dtype == prediction for g in other[1])
 
@@ -33,27 +32,22 @@ def test_targets(entry, target):
 @pytest.mark.parametrize("entry", LOSSES, ids=repr)
 def test_fractional_targets(entry, target):
     drawn = entry.draw(SMALL)
-    same = entry.run({k: v.astype(np.float32) for k, v in drawn.items()})
-    other = entry.run(
-        {k: v.astype(np.float32 if k in entry.predictions else TARGET_TYPES[target]) for k, v in drawn.items()}
-    )
-    assert_same_bits(other, same)
+    same = entry.run(entry.typed(drawn, np.float32))
+    assert_same_bits(entry.run(entry.typed(drawn, np.float32, TARGET_TYPES[target])), same)
 
 
 @pytest.mark.parametrize("prediction", ["f16", "bf16"])
 @pytest.mark.parametrize("entry", CATALOG, ids=repr)
 def test_half_predictions(entry, prediction):
-    """The float32 result, its gradient rounded once."""
+    """The float32 result, its gradient (and map of losses) rounded once."""
     dtype = PREDICTION_TYPES[prediction]
     for shape in SHAPES:
         drawn = entry.draw(shape)
-        value, grads = entry.run({k: v.astype(np.float32) for k, v in drawn.items()})
-        half = entry.run(
-            {
-                k: v.astype(dtype if k in entry.predictions else np.uint8 if "mask" in k else np.float32)
-                for k, v in drawn.items()
-            }
-        )
+        value, grads = entry.run(entry.typed(drawn, np.float32))
+        if getattr(value, "dtype", None) == np.float32:
+            value = value.astype(dtype)
+        inputs = entry.typed(drawn, dtype, np.float32)
+        half = entry.run({k: v.astype(np.uint8) if "mask" in k else v for k, v in inputs.items()})
         assert_same_bits(half, (value, [g.astype(dtype) for g in grads]))
         assert all(g.dtype == dtype for g in half[1])
 
@@ -61,7 +55,7 @@ def test_half_predictions(entry, prediction):
 @pytest.mark.parametrize("entry", LOSSES, ids=repr)
 def test_mixed_targets(entry):
     """Each target in a type of its own, as data loaders leave them."""
-    types = iter([np.uint8, np.int64, np.int32, bool] * 2)
+    types = iter([np.uint8, np.int64, np.int32, bool] * 2)  # the first for the label of a class, where there is one
     drawn = integral(entry, entry.draw(SMALL, dtype=np.float32))
     mixed = {k: v if k in entry.predictions else np.minimum(v, 1).astype(next(types)) for k, v in drawn.items()}
-    assert_same_bits(entry.run(mixed), entry.run({k: v.astype(np.float32) for k, v in mixed.items()}))
+    assert_same_bits(entry.run(mixed), entry.run(entry.typed(mixed, np.float32)))

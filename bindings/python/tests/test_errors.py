@@ -50,6 +50,12 @@ def test_rank_seven(loss):
     refuses(ValueError, "pred", lambda: loss(a, a, a))
 
 
+@pytest.mark.parametrize("name", ["DiceLoss", "TverskyLoss", "DiceBCELoss", "BCELoss", "FocalLoss", "CrossEntropyLoss"])
+def test_rank_seven_of_ours(name):
+    a = np.full((1, 2, 1, 2, 1, 2, 1), 0.5, np.float32)
+    refuses(ValueError, "input", lambda: getattr(segloss, name)()(a, a))
+
+
 @pytest.mark.parametrize("shape", [(), (5,), (13, 17), (13, 17, 2), (2, 3, 13, 17, 1)], ids=str)
 def test_rank_of_maps(shape):
     inputs = {**BY_NAME["db"].draw(SMALL, dtype=np.float32), "maps": np.full(shape, 0.5, np.float32)}
@@ -130,17 +136,13 @@ def test_types_of_targets(entry, name, dtype):
     refuses(TypeError, name, lambda: entry.run(inputs))
 
 
-def may_be_left_out(entry, name):
-    return name == "weights" or name.startswith("thresh") and entry.name == "l1-balance-ce"
-
-
 @pytest.mark.parametrize(
     "entry, name, thing",
     [
         pytest.param(entry, name, thing, id=f"{entry}-{name}-{type(thing).__name__}")
         for entry, name in EACH_ARGUMENT
         for thing in (None, 0.5, "pred", {"pred": 1}, object())
-        if not (thing is None and may_be_left_out(entry, name))
+        if not (thing is None and name in entry.optional)
     ],
 )
 def test_no_arrays(entry, name, thing):
@@ -152,8 +154,8 @@ def test_no_arrays(entry, name, thing):
 
 NAN, INF = float("nan"), float("inf")
 OPTIONS = [
-    ("dice", "eps", [NAN, INF], ["x", None, [1.0]]),
-    ("l1", "eps", [NAN, INF], ["x", None]),
+    ("mask-dice", "eps", [NAN, INF], ["x", None, [1.0]]),
+    ("mask-l1", "eps", [NAN, INF], ["x", None]),
     ("balance-dice", "eps", [NAN, INF], ["x", None]),
     ("balance-bce", "negative_ratio", [NAN, INF], ["x", None]),
     ("balance-bce", "fallback_negative_num", [-1], ["x", 2.5, None]),
@@ -170,16 +172,34 @@ OPTIONS = [
     ("l1-balance-ce", "l1_scale", [NAN, INF], ["x", None]),
     ("l1-balance-ce", "bce_scale", [NAN, INF], ["x", None]),
     ("l1-balance-ce", "negative_ratio", [NAN, INF], ["x", None]),
+    *[
+        (name, option, values, types)
+        for name in ("dice", "iou", "tversky", "focal-tversky", "dice-bce")
+        for option, values, types in [
+            ("smooth", [NAN, INF], ["x", [1.0]]),
+            ("activation", ["relu", "", "Softmax"], [None, 1]),
+            ("average", ["weighted", "", "none"], [None, 1]),
+            ("absent", ["ignore", ""], [None, 0]),
+            ("reduction", ["max", ""], [None, 1]),
+            ("ignore_index", [], ["x", 1.5]),
+        ]
+    ],
+    ("tversky", "alpha", [NAN, INF], ["x", None]),
+    ("tversky", "beta", [NAN, INF], ["x", None]),
+    ("focal-tversky", "gamma", [NAN, INF], ["x", None]),
+    ("bce", "flavour", ["tensorflow", ""], [None]),
+    ("bce", "pos_weight", [NAN, INF], ["x"]),
+    ("bce", "reduction", ["max", ""], [None, 1]),
+    ("focal", "alpha", [NAN, INF], ["x"]),
+    ("focal", "gamma", [NAN, INF], ["x", None]),
+    ("focal", "variant", ["aligned", ""], [None]),
+    ("focal-paper", "reduction", ["max", ""], [None, 1]),
+    ("smooth-l1", "beta", [NAN, INF, -1.0], ["x", None]),
+    ("smooth-l1", "sigma2", [NAN, INF, 0.0, -1.0], ["x"]),
+    ("cross-entropy", "label_smoothing", [NAN, INF, -0.1, 1.5], ["x", None]),
+    ("cross-entropy", "ignore_index", [], ["x", 1.5]),
+    ("cross-entropy", "reduction", ["max", ""], [None, 1]),
 ]
-CLASSES = {
-    "dice": segloss.MaskDiceLoss,
-    "l1": segloss.MaskL1Loss,
-    "balance-dice": segloss.BalanceLoss,
-    "balance-bce": segloss.BalanceLoss,
-    "db": segloss.DBLoss,
-    "db-paper": segloss.DBLoss,
-    "l1-balance-ce": segloss.L1BalanceCELoss,
-}
 
 
 @pytest.mark.parametrize(
@@ -194,10 +214,7 @@ CLASSES = {
 )
 def test_options(entry, option, value, error):
     """When it is built or when it is called, whichever knows first."""
-    variant = {"variant": "paper"} if entry == "db-paper" and option != "variant" else {}
-    sentence = refuses(
-        error, option, lambda: CLASSES[entry](**variant, **{option: value})(*BY_NAME[entry].draw(SMALL).values())
-    )
+    sentence = refuses(error, option, lambda: BY_NAME[entry].run(BY_NAME[entry].draw(SMALL), {option: value}))
     came = (
         repr(value)
         if isinstance(value, str) and error is ValueError
@@ -220,7 +237,7 @@ def test_dead_options_say_so(name):
     sentence = refuses(
         ValueError,
         "main_loss_type",
-        lambda: segloss.BalanceLoss(main_loss_type=name)(*BY_NAME["dice"].draw(SMALL).values()),
+        lambda: segloss.BalanceLoss(main_loss_type=name)(*BY_NAME["mask-dice"].draw(SMALL).values()),
     )
     assert name in sentence and "DiceLoss" in sentence
 
@@ -247,7 +264,7 @@ def test_grad_output(entry, value):
 
 def test_an_argument_that_is_not_read_is_checked_all_the_same():
     """Cross-entropy without balancing ignores its mask: one of the wrong shape is still a mistake worth hearing of."""
-    p, g, m = BY_NAME["dice"].draw(SMALL).values()
+    p, g, m = BY_NAME["mask-dice"].draw(SMALL).values()
     loss = segloss.BalanceLoss(False, "BCELoss")
     for call in (loss, loss.value_and_grad):
         refuses(ValueError, "mask", lambda: call(p, g, m[1:]))
@@ -255,7 +272,7 @@ def test_an_argument_that_is_not_read_is_checked_all_the_same():
 
 
 def test_a_map_of_upstream_gradients_has_the_maps_shape():
-    p, g, m = BY_NAME["dice"].draw(SMALL).values()
+    p, g, m = BY_NAME["mask-dice"].draw(SMALL).values()
     refuses(
         ValueError,
         "grad_output",
@@ -270,12 +287,28 @@ def test_step_k(k):
     refuses(ValueError, "k", lambda: segloss.db_step_grad(p, p, p, k))
 
 
-@pytest.mark.parametrize(
-    "make", [segloss.MaskDiceLoss, segloss.MaskL1Loss, segloss.BalanceLoss, segloss.DBLoss, segloss.L1BalanceCELoss]
-)
-def test_unknown_options_and_positions(make):
+POSITIONS = {
+    "MaskDiceLoss": 1,
+    "MaskL1Loss": 1,
+    "BalanceLoss": 5,
+    "DBLoss": 6,
+    "L1BalanceCELoss": 3,
+    "DiceLoss": 2,
+    "IoULoss": 2,
+    "DiceBCELoss": 2,
+    "TverskyLoss": 0,
+    "FocalTverskyLoss": 0,
+    "BCELoss": 0,
+    "FocalLoss": 2,
+    "SmoothL1Loss": 1,
+    "CrossEntropyLoss": 3,
+}
+
+
+@pytest.mark.parametrize("name", POSITIONS)
+def test_unknown_options_and_positions(name):
     """Ours are keyword-only: a position that the original does not have must not be taken for one of them."""
-    with pytest.raises(TypeError):
-        make(no_such_option=1)
-    with pytest.raises(TypeError):
-        make(1e-6, "DiceLoss", 3, 1, 1e-6, 1e-6, 1e-6, 1e-6)
+    with pytest.raises(TypeError, match="no_such_option"):
+        getattr(segloss, name)(no_such_option=1)
+    with pytest.raises(TypeError, match="positional"):
+        getattr(segloss, name)(*[None] * (POSITIONS[name] + 1))

@@ -5,7 +5,7 @@ import pytest
 import segloss
 
 import golden
-from golden import b, m, mt, p, soft, t, ts, y
+from golden import b, m, mt, p, soft, t, ts, x, y
 
 
 def balance(main, ratio=3, labels=y, **options):
@@ -13,15 +13,23 @@ def balance(main, ratio=3, labels=y, **options):
 
 
 SINGLE = {
-    "dice": lambda: segloss.MaskDiceLoss().value_and_grad(p, y, m),
+    "mask dice": lambda: segloss.MaskDiceLoss().value_and_grad(p, y, m),
     "balance dice r3": lambda: balance("DiceLoss"),
     "balance bce r3": lambda: balance("BCELoss"),
     "balance bce r1": lambda: balance("BCELoss", 1),
-    "l1": lambda: segloss.MaskL1Loss().value_and_grad(t, ts, mt),
+    "mask l1": lambda: segloss.MaskL1Loss().value_and_grad(t, ts, mt),
     "ohem r3": lambda: balance("DiceOHEM"),
     "ohem r3 clean": lambda: balance("DiceOHEM", clean=True),
     "ohem r1": lambda: balance("DiceOHEM", 1),
     "ohem r1 clean": lambda: balance("DiceOHEM", 1, clean=True),
+    "dice": lambda: segloss.DiceLoss().value_and_grad(x, y),
+    "dice bce": lambda: segloss.DiceBCELoss().value_and_grad(x, y),
+    "iou": lambda: segloss.IoULoss().value_and_grad(x, y),
+    "focal": lambda: segloss.FocalLoss().value_and_grad(x, y),
+    "focal paper": lambda: segloss.FocalLoss(variant="paper").value_and_grad(x, y),
+    "focal paper, no alpha": lambda: segloss.FocalLoss(variant="paper", alpha=-1).value_and_grad(x, y),
+    "tversky": lambda: segloss.TverskyLoss(alpha=0.3, beta=0.7).value_and_grad(x, y),
+    "focal tversky": lambda: segloss.FocalTverskyLoss(alpha=0.3, beta=0.7, gamma=0.75).value_and_grad(x, y),
     "balance bce soft r.5": lambda: balance("BCELoss", 0.5, soft),
     "balance dice soft r3": lambda: balance("DiceLoss", 3, soft),
 }

@@ -11,7 +11,7 @@ from support import SCENES, SHAPES, SMALL, bounds, check_gradient, check_value, 
 
 @pytest.mark.parametrize("kind", ["f64", "f32"])
 @pytest.mark.parametrize("shape", SHAPES, ids=id_of)
-@pytest.mark.parametrize("entry", named("dice"), ids=repr)
+@pytest.mark.parametrize("entry", named("mask-dice"), ids=repr)
 def test_sizes(entry, shape, kind):
     inputs = entry.draw(shape, dtype=kind.replace("f", "float"))
     value, grads = entry.run(inputs)
@@ -98,7 +98,7 @@ def test_constant_maps(p, kind):
 
 
 def test_parts():
-    inputs = BY_NAME["dice"].draw(SMALL).values()
+    inputs = BY_NAME["mask-dice"].draw(SMALL).values()
     parts = segloss.MaskDiceLoss(return_parts=True)(*inputs)
     assert isinstance(parts, dict) and parts["loss"] == segloss.MaskDiceLoss()(*inputs)
 

@@ -8,7 +8,7 @@ import reference as ref
 from catalog import BY_NAME
 from support import SCENES, SHAPES, SMALL, bounds, check_gradient, check_value, id_of, probabilities, scene
 
-ENTRY = BY_NAME["l1"]
+ENTRY = BY_NAME["mask-l1"]
 
 
 @pytest.mark.parametrize("kind", ["f64", "f32"])

@@ -8,7 +8,7 @@ from catalog import BY_NAME, CATALOG, LOSSES
 from support import PREDICTION_TYPES, SMALL, assert_same_bits, bits, channels_last, misaligned, strided
 
 SHAPES = [SMALL, (2, 41, 1613)]
-ONE_MAP = [entry for entry in LOSSES if entry.predictions == ("pred",)]
+ONE_MAP = [entry for entry in LOSSES if entry.predictions in (("pred",), ("input",))]
 
 
 def given(entry, inputs, make=np.empty_like):
@@ -81,36 +81,37 @@ def test_in_place_in_a_view(entry):
 # ---------------------------------------------------------------- refused
 
 
-def refused_outputs(inputs):
-    pred = inputs["pred"]
+def refused_outputs(entry):
+    """(what, the inputs that it changes, out, error)."""
+    inputs = entry.draw(SMALL, dtype=np.float32)
+    first = entry.predictions[0]
+    pred = inputs[first]
     room = np.zeros(pred.size + 1, pred.dtype)
     room[:-1] = pred.ravel()
-    shifted = {"pred": room[:-1].reshape(pred.shape), "out": room[1:].reshape(pred.shape)}
+    shifted = {first: room[:-1].reshape(pred.shape)}
     fixed = np.zeros_like(pred)
     fixed.flags.writeable = False
-    yield "too small", {"out": np.zeros_like(pred)[:-1]}, ValueError
-    yield "other shape, same size", {"out": np.zeros(pred.shape[::-1], pred.dtype)}, ValueError
-    yield "other type", {"out": np.zeros(pred.shape, np.float64)}, TypeError
-    yield "integers", {"out": np.zeros(pred.shape, np.int32)}, TypeError
-    yield "no array", {"out": 3.0}, TypeError
-    yield "read-only", {"out": fixed}, ValueError
-    yield "one place for many", {"out": np.broadcast_to(np.zeros(1, pred.dtype), pred.shape)}, ValueError
-    yield "onto the label", {"gt": (label := inputs["gt"].astype(pred.dtype)), "out": label}, ValueError
-    yield "onto the mask", {"mask": (mask := inputs["mask"].astype(pred.dtype)), "out": mask}, ValueError
-    yield "half onto the prediction", shifted, ValueError
-    yield "backwards onto the prediction", {"out": pred[::-1]}, ValueError
+    yield "too small", {}, np.zeros_like(pred)[:-1], ValueError
+    yield "other shape, same size", {}, np.zeros(pred.shape[::-1], pred.dtype), ValueError
+    yield "other type", {}, np.zeros(pred.shape, np.float64), TypeError
+    yield "integers", {}, np.zeros(pred.shape, np.int32), TypeError
+    yield "no array", {}, 3.0, TypeError
+    yield "read-only", {}, fixed, ValueError
+    yield "one place for many", {}, np.broadcast_to(np.zeros(1, pred.dtype), pred.shape), ValueError
+    yield "half onto the prediction", shifted, room[1:].reshape(pred.shape), ValueError
+    yield "backwards onto the prediction", {first: pred}, pred[::-1], ValueError
+    for name in [n for n in inputs if n not in entry.predictions + entry.labels]:
+        if inputs[name].shape == pred.shape:
+            yield f"onto {name}", {name: inputs[name]}, inputs[name], ValueError
 
 
 @pytest.mark.parametrize(
-    "what", [what for what, _, _ in refused_outputs(BY_NAME["dice"].draw(SMALL, dtype=np.float32))]
+    "entry, what", [(entry, what) for entry in ONE_MAP for what, *_ in refused_outputs(entry)], ids=str
 )
-@pytest.mark.parametrize("entry", ONE_MAP, ids=repr)
 def test_refused(entry, what):
     """Refused by a sentence about `out`, before anything is written."""
-    inputs = entry.draw(SMALL, dtype=np.float32)
-    changes, error = next((c, e) for name, c, e in refused_outputs(inputs) if name == what)
-    out = changes.pop("out")
-    inputs.update(changes)
+    changes, out, error = next(rest for name, *rest in refused_outputs(entry) if name == what)
+    inputs = {**entry.draw(SMALL, dtype=np.float32), **changes}
     before = [np.array(a) for a in (*inputs.values(), out)]
     with pytest.raises(error, match=r"\bout\b"):
         entry.run(inputs, out=out)
@@ -119,7 +120,7 @@ def test_refused(entry, what):
 
 
 def test_refused_arguments_leave_out_alone():
-    inputs = BY_NAME["dice"].draw(SMALL, dtype=np.float32)
+    inputs = BY_NAME["mask-dice"].draw(SMALL, dtype=np.float32)
     out = np.full(SMALL, 7, np.float32)
     with pytest.raises(ValueError, match=r"\bmask\b"):
         segloss.MaskDiceLoss().value_and_grad(inputs["pred"], inputs["gt"], inputs["mask"][1:], out=out)

@@ -8,9 +8,11 @@ import pytest
 
 import golden
 import reference as ref
+import reference_overlap as overlap
+import reference_pointwise as pointwise
 from frameworks import framework
-from golden import b, m, mt, p, soft, t, ts, y
-from support import SCENES, UNSIGNED, scene
+from golden import b, m, mt, p, soft, t, ts, x, y
+from support import SCENES, UNSIGNED, scene, total
 
 torch = framework("torch")
 import upstream_torch as up  # noqa: E402  (needs torch)
@@ -20,15 +22,23 @@ SHAPE = (3, 7, 11)
 # ---------------------------------------------------------------- golden vectors
 
 SINGLE = {
-    "dice": lambda: ref.mask_dice(p, y, m),
+    "mask dice": lambda: ref.mask_dice(p, y, m),
     "balance dice r3": lambda: ref.balance(p, y, m),
     "balance bce r3": lambda: ref.balance(p, y, m, "BCELoss"),
     "balance bce r1": lambda: ref.balance(p, y, m, "BCELoss", 1),
-    "l1": lambda: ref.mask_l1(t, ts, mt),
+    "mask l1": lambda: ref.mask_l1(t, ts, mt),
     "ohem r3": lambda: ref.balance(p, y, m, "DiceOHEM"),
     "ohem r3 clean": lambda: ref.balance(p, y, m, "DiceOHEM", clean=True),
     "ohem r1": lambda: ref.balance(p, y, m, "DiceOHEM", 1),
     "ohem r1 clean": lambda: ref.balance(p, y, m, "DiceOHEM", 1, clean=True),
+    "dice": lambda: overlap.dice(x, y),
+    "dice bce": lambda: overlap.dice_bce(x, y),
+    "iou": lambda: overlap.iou(x, y),
+    "focal": lambda: pointwise.focal(x, y),
+    "focal paper": lambda: pointwise.focal(x, y, variant="paper"),
+    "focal paper, no alpha": lambda: pointwise.focal(x, y, variant="paper", alpha=-1),
+    "tversky": lambda: overlap.tversky(x, y, alpha=0.3, beta=0.7),
+    "focal tversky": lambda: overlap.focal_tversky(x, y, alpha=0.3, beta=0.7, gamma=0.75),
     "balance bce soft r.5": lambda: ref.balance(p, soft, m, "BCELoss", 0.5),
     "balance dice soft r3": lambda: ref.balance(p, soft, m),
 }
@@ -42,7 +52,7 @@ def test_golden_inputs(name, compute, printed):
 @pytest.mark.parametrize("case", golden.SINGLE)
 def test_golden_single(case):
     value, grad = SINGLE[case]()
-    golden.check(value, golden.SINGLE[case][0], case)
+    golden.check(total(value), golden.SINGLE[case][0], case)
     golden.check_gradient(grad, golden.SINGLE[case][1:3], golden.SINGLE[case][3:], case)
 
 
