@@ -8,7 +8,7 @@
 
 /* ---- Functions ---- */
 
-enum { MAX_INPUTS = 7, MAX_OUTPUTS = 3, MAX_STATISTICS = 4096 };
+enum { MAX_INPUTS = 9, MAX_OUTPUTS = 3, MAX_STATISTICS = 4096 };
 
 typedef struct arguments {
   const segloss_tensor *inputs[MAX_INPUTS];
@@ -41,6 +41,7 @@ typedef union options {
   segloss_focal_options focal;
   segloss_smooth_l1_options smooth_l1;
   segloss_cross_entropy_options cross_entropy;
+  segloss_ctpn_options ctpn;
 } options;
 
 /* What the items of a loss are: scores of the batch, of classes or samples; elements; positions, without the classes. */
@@ -48,7 +49,8 @@ enum { NO_ITEMS, SCORES, ELEMENTS, POSITIONS };
 
 /* What the functions of a loss are called with, and how. Roles: x logits, p prediction, g label, m mask, w weights,
    t threshold labels, o a gradient that comes in; l labels that name a class, M mask, W weights, without the classes
-   (N x 1 x ...), and k, U, V the same of one rank less (N x ...); i one number an item; - nothing. */
+   (N x 1 x ...), and k, U, V the same of one rank less (N x ...); i one number an item; - nothing. Of anchors: c, b, s
+   what predicts their class, box and side, a their labels, B what goes with boxes, S with sides. */
 typedef struct entry {
   const char *name;
   const char *inputs[MAX_INPUTS + 1];
@@ -70,6 +72,7 @@ typedef struct entry {
 #define IN3(a) IN2(a), (a)->inputs[2]
 #define IN4(a) IN3(a), (a)->inputs[3]
 #define IN7(a) IN4(a), (a)->inputs[4], (a)->inputs[5], (a)->inputs[6]
+#define IN9(a) IN7(a), (a)->inputs[7], (a)->inputs[8]
 #define OUT3(a) (a)->outputs[0], (a)->outputs[1], (a)->outputs[2]
 #define CALL(a) (a)->execution, (a)->error
 #define ARRAY(a) (a)->statistics, (a)->length
@@ -92,6 +95,7 @@ LOSS(mask_l1, IN3, OUT1)
 LOSS(balance, IN3, OUT1)
 LOSS(db, IN7, OUT3)
 LOSS(l1_balance_ce, IN7, OUT3)
+LOSS(ctpn, IN9, OUT3)
 
 static int32_t balance_map(const arguments *a) {
   return segloss_balance_map(IN3(a), a->options, a->outputs[0], CALL(a));
@@ -135,6 +139,12 @@ static const entry DB_STEP_BACKWARD = {
     "db_step_backward", {"prob", "thresh", "grad_output"}, "ppo", 0, {"grad_prob", "grad_thresh"}, db_step_backward,
     NULL, NULL, sizeof(segloss_db_step_options), 0, 0, NOTHING_ELSE};
 
+static const entry CTPN = {
+    "ctpn", {"cls", "box", "side", "rpn_labels", "rpn_bbox_targets", "rpn_bbox_inside_weights",
+             "rpn_bbox_outside_weights", "side_targets", "side_mask"},
+    "cbsaBBBSS", 3, {"grad_cls", "grad_box", "grad_side"}, ctpn, ctpn_statistics, ctpn_finish,
+    sizeof(segloss_ctpn_options), sizeof(segloss_ctpn_parts), 0, NOTHING_ELSE};
+
 /* A loss that is reduced from items: its three functions and the fourth that gives the items, with both their entries.
    The gradient is output 0 of either, so that it stands beside its prediction. */
 #define ITEM_LOSS(ENTRY, loss, n, roles_, parts_, optional_, items_, classes_, numbers_)                               \
@@ -177,6 +187,9 @@ static inline int is_of(const entry *e, const entry *loss) { return e == loss ||
 /* Whether statistics of several batches add up; of samples they stand side by side. */
 enum { NEVER, LABELS_OF_0_AND_1, ALWAYS, SIDE_BY_SIDE };
 
+/* Anchors one below another; those of a place beside each other behind it; or, in predictions, before it. */
+enum { ROWS, MAPS, HEADS, ANCHORS_OF_A_PLACE = 3 };
+
 /* Numbers for classes: none, one for all, one a class. */
 enum { NO_NUMBERS, ONE_NUMBER, ONE_A_CLASS };
 
@@ -187,6 +200,7 @@ typedef struct test_case {
   options options;
   segloss_classes classes; /* of the options; class_weight_length and classes_length stand for arrays that fit */
   int numbers;
+  int anchors;      /* how predictions of anchors are laid out */
   unsigned bounded; /* bit i: input i is refused outside [0, 1] */
   int length;       /* of the statistics; of one item's, for scores */
   int adds;
@@ -343,6 +357,13 @@ static inline void add_pointwise_cases(void) {
   c->options.cross_entropy.reduction = SEGLOSS_SUM;
 }
 
+static inline void add_ctpn(const char *name, const char *roles, int variant, int anchors) {
+  test_case *c = add_case(name, &CTPN, SEGLOSS_CTPN_STATISTICS, ALWAYS);
+  strcpy(c->roles, roles);
+  c->options.ctpn = segloss_ctpn_options_default(variant);
+  c->anchors = anchors;
+}
+
 /* The items of every case that has some. */
 static inline void add_items(void) {
   int i, count = case_count;
@@ -413,6 +434,10 @@ static inline void make_cases(void) {
   add_case("db_step", &DB_STEP, 0, NEVER)->options.db_step = segloss_db_step_options_default();
   add_case("db_step_backward", &DB_STEP_BACKWARD, 0, NEVER)->options.db_step = segloss_db_step_options_default();
 
+  add_ctpn("ctpn", "cb-aBBB--", SEGLOSS_CTPN_PUBLISHED, ROWS);
+  add_ctpn("ctpn paper, rows", "cbsaBBBSS", SEGLOSS_CTPN_PAPER, ROWS);
+  add_ctpn("ctpn, maps", "cbsaBBBSS", SEGLOSS_CTPN_PUBLISHED, MAPS);
+  add_ctpn("ctpn paper, heads", "cbsaBBBSS", SEGLOSS_CTPN_PAPER, HEADS);
   add_overlap_cases();
   add_pointwise_cases();
   add_items();
@@ -429,7 +454,11 @@ static inline int has_output(const test_case *c, int i) {
   return i < MAX_OUTPUTS && c->entry->outputs[i] != NULL && !(c->entry->predictions == 3 && is_absent(c, i));
 }
 
-static inline char output_role(const test_case *c, int i) { return strcmp(c->entry->outputs[i], "values") ? 'p' : 'i'; }
+static inline char output_role(const test_case *c, int i) {
+  return strcmp(c->entry->outputs[i], "values") ? c->roles[i] : 'i';
+}
+
+static inline int is_prediction(char role) { return is_one_of("pxcbs", role); }
 
 /* Whether the formula of a case has classes: there must be some then. */
 static inline int needs_classes(const test_case *c) {
@@ -454,9 +483,22 @@ static inline int64_t classes_of(const test_case *c, int64_t h) {
   return c->classes.classes_length && h > 2 ? 2 : h;
 }
 
+static inline int shape_of_anchors(const test_case *c, char role, int64_t n, int64_t h, int64_t w, int64_t *shape) {
+  int64_t numbers = role == 'c' ? 2 : role == 'B' || role == 'b' ? 4 : 1, anchors = ANCHORS_OF_A_PLACE;
+  if (c->anchors == ROWS) {
+    shape[0] = n * h * w, shape[1] = numbers;
+    return numbers > 1 ? 2 : 1;
+  }
+  shape[0] = n, shape[1] = h, shape[2] = w, shape[3] = anchors * numbers;
+  if (c->anchors == HEADS && is_prediction(role))
+    shape[1] = anchors * (role == 's' ? 1 : 2), shape[2] = h, shape[3] = w;
+  return 4;
+}
+
 /* The shape of what plays a role beside predictions of n x h x w, and its rank. */
 static inline int shape_of(const test_case *c, char role, int64_t n, int64_t h, int64_t w, int64_t *shape) {
   int rank = 0;
+  if (is_one_of("cbsaBS", role)) return shape_of_anchors(c, role, n, h, w, shape);
   shape[rank++] = n;
   if (role == 'i' && c->entry->items == SCORES) {
     if (!c->classes.per_sample) rank = 0;
@@ -516,6 +558,8 @@ static inline double number(char role, uint32_t seed, uint32_t i, int is_soft, i
   case 'w': case 'W': case 'V': return x % 9 / 4.0;
   case 'l': case 'k': return (double)(x % (uint32_t)(classes > 0 ? classes : 1));
   case 'x': return ((int)(x % 255) - 127) / 32.0;
+  case 'a': return (int)(x % 4 == 3 ? 1 : x % 4) - 1;
+  case 'c': case 'b': case 's': case 'B': case 'S': return ((int)(x % 65) - 24) / 16.0;
   case 'o': case 'i': return ((int)(x % 33) - 16) / 8.0;
   default: return (1 + x % 255) / 256.0;
   }
@@ -526,6 +570,7 @@ static inline int type_for(const test_case *c, char role, int type, int label_ty
   int is_small = label_type == U8 || label_type == BOOL;
   if (is_class_label(role))
     return label_type == I32 || label_type == I64 || (label_type == U8 && classes <= 256) ? label_type : I64;
+  if (role == 'a') return is_small ? I32 : label_type;
   if (role == 'g' && !is_soft) return is_small && ignored_by(c) == IGNORED ? U8 : label_type;
   return is_mask(role) ? label_type : type;
 }

@@ -124,7 +124,8 @@ static void check_case(const test_case *c, int type, int label_type, int layout,
 int main(void) {
   static const int64_t small[][3] = {{1, 1, 1},    {1, 1, 31},   {1, 1, 32}, {1, 1, 33},   {1, 1, 1023},
                                      {1, 1, 1024}, {1, 1, 1025}, {3, 7, 5},  {2, 33, 31}, {2, 5, 1025}};
-  static const int64_t large[][3] = {{1, 1, 65535}, {1, 1, 65536}, {1, 1, 65537}, {2, 397, 337} /* several threads */};
+  static const int64_t large[][3] = {{1, 1, 65535}, {1, 1, 65536}, {1, 1, 65537}, {2, 397, 337} /* several threads */,
+                                    {2, 3, 32771}, {1, 2, 65537}};
   static const int predictions[] = {F32, F64, F16, BF16}, labels[] = {U8, F32, BOOL, I64, F16, I32, F64, BF16};
   struct sigaction action;
   int i, layout, turn = 0;
@@ -142,7 +143,7 @@ int main(void) {
         check_case(&cases[i], F32, labels[turn % 8], layout, small[s]);
         check_case(&cases[i], predictions[1 + turn % 3], labels[turn % 7], layout, small[s]);
       }
-    for (s = (size_t)i % 2; s < sizeof large / sizeof *large; s += 2, turn += 5)
+    for (s = (size_t)i % 3; s < sizeof large / sizeof *large; s += 3, turn += 5)
       check_case(&cases[i], predictions[turn % 4], labels[turn % 8], turn % LAYOUTS, large[s]);
   }
   return report("guard");

@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { N = 2, H = 5, W = 7, SECONDS = 60 };
+enum { N = 2, H = 5, W = 7, MOST_BYTES = N * H * W * ANCHORS_OF_A_PLACE * 4 * 8, SECONDS = 60 };
 
 /* ---- Calls that are refused, or not ---- */
 
@@ -199,13 +199,13 @@ static void mismatches(void) {
         bad = *good, bad.type_code = SEGLOSS_TYPE_FLOAT, bad.type_bits = 32;
         refused_by_all(&p, SEGLOSS_ELEMENT_TYPE, name, "labels in float32", is_output);
       }
-      if (k > 0 && role == 'p') {
+      if (k > 0 && is_prediction(role)) {
         bad = *good, bad.type_bits = 64;
         refused_by_all(&p, SEGLOSS_ELEMENT_TYPE, name, "another float", is_output);
         bad = *good, bad.type_bits = 16;
         refused_by_all(&p, SEGLOSS_ELEMENT_TYPE, name, "float16 among float32", is_output);
       }
-      if (is_one_of("pxoi", role)) {
+      if (is_prediction(role) || is_one_of("oi", role)) {
         bad = *good, bad.type_code = SEGLOSS_TYPE_UINT, bad.type_bits = 8;
         refused_by_all(&p, SEGLOSS_ELEMENT_TYPE, name, "bytes", is_output);
         bad = *good, bad.type_code = SEGLOSS_TYPE_INT;
@@ -265,7 +265,7 @@ static void nulls(void) {
       refused(&p, e->finish, SEGLOSS_NULL_POINTER, "statistics", "NULL");
       p.a.statistics = p.statistics;
     }
-    if (strchr(cases[i].roles, '-') && e->predictions == 3) { /* all of the other maps or none, and no gradient of those left out */
+    if (strchr(cases[i].roles, '-') && (e == &DB || e == &L1_BALANCE_CE)) { /* all of the other maps or none, and no gradient of those left out */
       segloss_tensor thresh = p.inputs[0];
       thresh.data = malloc(N * H * W * 4);
       p.a.outputs[1] = &thresh;
@@ -364,7 +364,7 @@ static void legal_views(void) {
       if (p.a.outputs[k]) p.outputs[k].data = starts[k];
     free_problem(&p);
     for (misalignment = 1; misalignment < 4; ++misalignment) {
-      unsigned char *memory = malloc((MAX_INPUTS + MAX_OUTPUTS) * (N * H * W * 8 + 4)), *at = memory + misalignment;
+      unsigned char *memory = malloc((MAX_INPUTS + MAX_OUTPUTS) * (MOST_BYTES + 4)), *at = memory + misalignment;
       make_small(&p, &cases[i], U8);
       for (k = 0; k < MAX_INPUTS + MAX_OUTPUTS; ++k) {
         segloss_tensor *t = k < MAX_INPUTS ? &p.inputs[k] : &p.outputs[k - MAX_INPUTS];
@@ -387,7 +387,7 @@ static void legal_views(void) {
 /* ---- Overlap ---- */
 
 /* All tensors in one slab, inputs and outputs each with a free segment on both sides. */
-enum { SEGMENT = N * H * W * 8, SLAB = (2 * (MAX_INPUTS + MAX_OUTPUTS) + 1) * SEGMENT };
+enum { SEGMENT = MOST_BYTES, SLAB = (2 * (MAX_INPUTS + MAX_OUTPUTS) + 1) * SEGMENT };
 
 static void make_in_slab(problem *p, const test_case *c, unsigned char *slab) {
   int k;
@@ -471,7 +471,7 @@ static void overlaps(void) {
 static int is_all_maps(const test_case *c) {
   int k;
   for (k = 0; k < input_count(c); ++k)
-    if (is_one_of("lkMUWV", c->roles[k]) || (c->roles[k] == 'i' && c->entry->items != ELEMENTS)) return 0;
+    if (is_one_of("lkMUWVcbsaBS", c->roles[k]) || (c->roles[k] == 'i' && c->entry->items != ELEMENTS)) return 0;
   return 1;
 }
 
@@ -524,7 +524,7 @@ static void neighbours(void) {
         if (!p.a.outputs[k] || k >= cases[i].entry->predictions) continue;
         grads[k] = p.inputs[k];
         spell_strides(&grads[k]);
-        grads[k].strides[0] = 12345;
+        if (grads[k].shape[0] == 1) grads[k].strides[0] = 12345;
         p.a.outputs[k] = &grads[k];
       }
       accepted(&p, cases[i].entry->run, "in place, unit extents");
@@ -686,6 +686,8 @@ static void struct_sizes(void) {
                      {"classes", e->classes ? sizeof p.classes : 0, &p.classes,
                       (const void **)((char *)&p.options + e->classes)}};
       size_t size = structs[which].size;
+      if (e == &CTPN && p.options.ctpn.variant == SEGLOSS_CTPN_PAPER) /* what NULL means there */
+        execution.non_finite = SEGLOSS_SKIP_MASKED;
       const char *name = structs[which].name;
       const void *good = structs[which].good, **place = structs[which].place, *before = *place;
       uint32_t bad[6];
@@ -730,9 +732,9 @@ static void struct_sizes(void) {
   }
 }
 
-/* Every option with its kind: a number (of at least 0, or of 0 ... 1), a count, a target to ignore, or a whole number of
+/* Every option with its kind: a number (of at least 0, above 0, or of 0 ... 1), a count, a target to ignore, or a whole number of
    0 ... last. */
-enum { NUMBER = -1, COUNT = -2, NOT_NEGATIVE = -3, FRACTION = -4, IGNORABLE = -5 };
+enum { NUMBER = -1, COUNT = -2, NOT_NEGATIVE = -3, FRACTION = -4, IGNORABLE = -5, POSITIVE = -6 };
 
 typedef struct field {
   const entry *entry;
@@ -771,6 +773,10 @@ static const field fields[] = {
     FIELD(L1_BALANCE_CE, l1_balance_ce, negative_ratio, NUMBER),
     FIELD(DB_STEP, db_step, k, NUMBER),
     FIELD(DB_STEP_BACKWARD, db_step, k, NUMBER),
+    FIELD(CTPN, ctpn, variant, SEGLOSS_CTPN_PAPER),
+    FIELD(CTPN, ctpn, sigma2, POSITIVE),
+    FIELD(CTPN, ctpn, lambda1, NUMBER),
+    FIELD(CTPN, ctpn, lambda2, NUMBER),
     FIELD(DICE, dice, reserved, 0),
     FIELD(DICE, dice, smooth, NUMBER),
     FIELD(DICE_BCE, dice_bce, reserved, 0),
@@ -822,7 +828,7 @@ static void put_bad(void *structure, const field *f, int k) {
     memcpy(at, f->last == COUNT ? &counts[k] : &labels[k], 8);
   } else if (f->last < 0) {
     double number = k == 0 ? NAN : k == 1 ? INFINITY : k == 2 ? -INFINITY : -NAN;
-    if (k == 3 && f->last != NUMBER) number = -5e-324;
+    if (k == 3 && f->last != NUMBER) number = f->last == POSITIVE ? 0 : -5e-324;
     if (k == 2 && f->last == FRACTION) number = 1.0000001;
     memcpy(at, &number, 8);
   } else {
@@ -852,7 +858,7 @@ static void option_values(void) {
         refused_by_all(&p, SEGLOSS_OPTION, fields[f].name, "a value", 0);
         p.options = good;
       }
-      for (k = 0; k < (last == NUMBER ? 5 : last == NOT_NEGATIVE ? 3 : 0); ++k) { /* whatever comes out, it comes out */
+      for (k = 0; k < (last == NUMBER ? 5 : last == NOT_NEGATIVE ? 3 : last == POSITIVE ? 2 : 0); ++k) { /* whatever comes out, it comes out */
         memcpy(at, &wild[k], 8);
         accepted(&p, p.c->entry->run, fields[f].name);
         accepted_in_two(&p, fields[f].name);
@@ -1141,13 +1147,16 @@ static void values(void) {
           int64_t last;
           int32_t status, want = is_probability ? SEGLOSS_OUT_OF_RANGE : SEGLOSS_OK;
           if (is_absent(&cases[i], k) || is_class_label(role)) continue; /* labels: below */
+          if (role == 'a') want = outside[v] == -1 ? SEGLOSS_OK : SEGLOSS_OUT_OF_RANGE;
+          if (role == 'a') is_probability = 1; /* NaN is outside as well */
           make_problem(&p, &cases[i], types_[t], types_[t], N, H, W, 0, 3, place_by_malloc, NULL);
           last = count_of(&p.inputs[k]) - (count_of(&p.inputs[k]) > 1 ? 2 : 1);
+          if (role == 'B' && cases[i].anchors == HEADS) ++last; /* dh; dw is not read */
           put(element(&p.inputs[k], last), types_[t], outside[v]);
           status = e->run(&p.a);
           CHECK(status == want, "%s, %s = %g: %s", cases[i].name, e->inputs[k], outside[v], segloss_status_name(status));
           CHECK(status == SEGLOSS_OK || names(p.error.message, e->inputs[k]), "%s: %s", cases[i].name, p.error.message);
-          CHECK(status == SEGLOSS_OK || p.inputs[k].shape[1] < H || strstr(p.error.message, "(1, 4, 5)"), "%s: %s", cases[i].name, p.error.message);
+          CHECK(status == SEGLOSS_OK || role != 'p' || strstr(p.error.message, "(1, 4, 5)"), "%s: %s", cases[i].name, p.error.message);
           p.a.execution = &execution;
           execution.non_finite = SEGLOSS_REFUSE;
           if (is_read && !is_probability && !isfinite(outside[v])) want = SEGLOSS_NON_FINITE;
@@ -1279,7 +1288,7 @@ static void ranks(void) {
   for (i = 0; i < case_count; ++i) {
     const entry *e = cases[i].entry;
     problem p, plain;
-    if (e == &DB || e == &L1_BALANCE_CE || strstr(cases[i].name, "OHEM") || e->items) continue;
+    if (e == &DB || e == &L1_BALANCE_CE || e == &CTPN || strstr(cases[i].name, "OHEM") || e->items) continue;
     for (rank = 0; rank <= SEGLOSS_MAX_RANK; ++rank) {
       int64_t count = rank ? N * H * W : 1;
       make_problem(&p, &cases[i], F32, U8, 1, 1, count, 0, 3, place_by_malloc, NULL);
