@@ -143,8 +143,9 @@ int main(void) {
         check_case(&cases[i], F32, labels[turn % 8], layout, small[s]);
         check_case(&cases[i], predictions[1 + turn % 3], labels[turn % 7], layout, small[s]);
       }
-    for (s = (size_t)i % 3; s < sizeof large / sizeof *large; s += 3, turn += 5)
-      check_case(&cases[i], predictions[turn % 4], labels[turn % 8], turn % LAYOUTS, large[s]);
+    s = (size_t)i % (sizeof large / sizeof *large);
+    check_case(&cases[i], predictions[turn % 4], labels[turn % 8], turn % LAYOUTS, large[s]);
+    turn += 5;
   }
   return report("guard");
 }
