@@ -286,7 +286,7 @@ static inline void add_overlap_cases(void) {
       c->classes.class_weight_length = forms[f].weighted;
       c->classes.classes_length = forms[f].chosen;
       if (c->entry == &DICE_BCE && forms[f].activation == SEGLOSS_NO_ACTIVATION)
-        c->bounded = forms[f].ignores ? 1 : 3; /* what is ignored need not be a probability */
+        c->bounded = 3;
       if (f == 0) continue;
       if (c->entry == &TVERSKY) c->options.tversky.alpha = .3, c->options.tversky.beta = .7;
       if (c->entry == &FOCAL_TVERSKY) c->options.focal_tversky.alpha = .25, c->options.focal_tversky.gamma = 1.5;
@@ -571,6 +571,7 @@ static inline int type_for(const test_case *c, char role, int type, int label_ty
   if (is_class_label(role))
     return label_type == I32 || label_type == I64 || (label_type == U8 && classes <= 256) ? label_type : I64;
   if (role == 'a') return is_small ? I32 : label_type;
+  if (role == 'g' && is_of(c->entry, &CROSS_ENTROPY) && classes == 1) return type; /* integers would be labels */
   if (role == 'g' && !is_soft) return is_small && ignored_by(c) == IGNORED ? U8 : label_type;
   return is_mask(role) ? label_type : type;
 }

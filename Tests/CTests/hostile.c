@@ -790,7 +790,7 @@ static const field fields[] = {
     FIELD(FOCAL_TVERSKY, focal_tversky, reserved, 0),
     FIELD(FOCAL_TVERSKY, focal_tversky, alpha, NUMBER),
     FIELD(FOCAL_TVERSKY, focal_tversky, beta, NUMBER),
-    FIELD(FOCAL_TVERSKY, focal_tversky, gamma, NUMBER),
+    FIELD(FOCAL_TVERSKY, focal_tversky, gamma, NOT_NEGATIVE),
     FIELD(FOCAL_TVERSKY, focal_tversky, smooth, NUMBER),
     FIELD(BCE, bce, form, SEGLOSS_BCE_LOGITS),
     FIELD(FOCAL, focal, variant, SEGLOSS_FOCAL_PAPER),
@@ -1213,7 +1213,7 @@ static void ignored_values(void) {
     for (t = 0; t < 4 && ignored_by(&cases[i]) == IGNORED; ++t)
       for (v = 0; v < 3; ++v) {
         static const int types_[] = {F32, F64, F16, BF16};
-        static const int policies[] = {SEGLOSS_PROPAGATE, SEGLOSS_REFUSE, SEGLOSS_SKIP_MASKED};
+        static const int policies[] = {SEGLOSS_PROPAGATE, SEGLOSS_SKIP_MASKED, SEGLOSS_REFUSE};
         segloss_execution execution = segloss_execution_default();
         problem p, plain;
         make_problem(&p, &cases[i], types_[t], types_[t], N, H, W, 0, 3, place_by_malloc, NULL);
@@ -1223,14 +1223,19 @@ static void ignored_values(void) {
           put(element(&p.inputs[1], at), p.types[1], IGNORED);
           put(element(&plain.inputs[1], at), p.types[1], IGNORED);
         }
-        for (h = 0; h < H; ++h) {
-          unsigned char *at = element(&p.inputs[0], (H + h) * W + 3);
-          if (v == 0) memset(at, 0xFF, size_of(types_[t])); /* NaN */
-          else put(at, types_[t], v == 1 ? 2.0 : -0.5);
-          memset(element(&plain.inputs[0], (H + h) * W + 3), 0, size_of(types_[t]));
+        for (k = 0; k < input_count(p.c); ++k) { /* prediction and weights there, in every class */
+          if (!is_prediction(p.c->roles[k]) && !is_one_of("wWV", p.c->roles[k])) continue;
+          for (h = 0; h < count_of(&p.inputs[k]) / (N * W); ++h) {
+            int64_t index = (count_of(&p.inputs[k]) / W / N + h) * W + 3;
+            unsigned char *at = element(&p.inputs[k], index);
+            if (v == 0) memset(at, 0xFF, size_of(types_[t])); /* NaN */
+            else put(at, types_[t], v == 1 ? 2.0 : -0.5);
+            memset(element(&plain.inputs[k], index), 0, size_of(types_[t]));
+          }
         }
         for (k = 0; k < 3; ++k) {
           execution.non_finite = policies[k];
+          if (policies[k] == SEGLOSS_REFUSE && v == 0 && strpbrk(p.c->roles, "wWV")) continue; /* weights are looked at */
           p.a.execution = plain.a.execution = &execution;
           fill_outputs(&p), fill_outputs(&plain);
           accepted(&plain, cases[i].entry->run, "ignored zeros");
