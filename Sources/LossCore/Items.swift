@@ -13,6 +13,8 @@ extension Loss where Parts: ItemParts {
     public func items(
         shape: Extents, gradOutput: Tensor?, values: Tensor?, gradients: [Tensor?]
     ) throws(LossError) {
+        // Refused arguments leave every output untouched: nothing is written before the last check.
+        let gradients = try checked(gradients)
         for tensor in [gradOutput, values] {
             try tensor?.requireFloating()
             try tensor?.requireShape(shape, "one number an item")
@@ -26,24 +28,30 @@ extension Loss where Parts: ItemParts {
         if let gradOutput {
             for gradient in gradients.compactMap({ $0 }) { try gradient.requireNoOverlap(with: gradOutput) }
         }
-        let statistics = try statistics()
-        var parts = try parts(statistics)
-        values?.write(parts.items, plan.sweep.execution)
+        var parts = try parts(try statistics())
         parts.factors =
-            gradOutput?.read(plan.sweep.execution) ?? [Double](repeating: 1, count: parts.items.count)
+            try gradOutput?.read(plan.sweep.execution) ?? [Double](repeating: 1, count: parts.items.count)
+        values?.write(parts.items, plan.sweep.execution)
         try writeGradients(parts, 1, gradients)
     }
 }
 
 extension Tensor {
     /// A few elements, in logical order.
-    func read(_ execution: Execution) -> [Double] {
+    func read(_ execution: Execution) throws(LossError) -> [Double] {
         let conversion = execution.dispatch.kernels.pointee.to_f64[type]
-        return (0..<count).map { index in
+        var values: [Double] = []
+        for index in 0..<count {
             var value = 0.0
             conversion.widen(data + offset(of: index) * type.bytes, 1, &value, 1)
-            return value
+            guard value.isFinite || execution.nonFinite != .refuse else {
+                throw LossError(
+                    .nonFinite,
+                    "\(name): \(value) at index \(subscripts(of: index)): non-finite values are refused in this call")
+            }
+            values.append(value)
         }
+        return values
     }
 
     func write(_ values: [Double], _ execution: Execution) {

@@ -99,18 +99,12 @@ extension Loss {
         _ statistics: [Double], _ gradOutput: Double, _ gradients: [Tensor?]
     ) throws(LossError) -> Parts {
         let parts = try parts(statistics)
-        try writeCheckedGradients(parts, gradOutput, gradients)
+        try writeGradients(parts, gradOutput, gradients)
         return parts
     }
 
-    /// The gradient of parts that somebody has made.
+    /// The gradients, which are checked, of parts that somebody has made.
     func writeGradients(_ parts: Parts, _ gradOutput: Double, _ gradients: [Tensor?]) throws(LossError) {
-        try writeCheckedGradients(parts, gradOutput, try checked(gradients))
-    }
-
-    private func writeCheckedGradients(
-        _ parts: Parts, _ gradOutput: Double, _ gradients: [Tensor?]
-    ) throws(LossError) {
         guard gradients.contains(where: { $0 != nil }) else { return }
         var sweep = gradientPlan.sweep
         sweep.sums = 0

@@ -43,10 +43,6 @@ struct Planes {
         try pred.requireFloating()
         let rank = pred.shape.rank
         channels = rank >= 2 ? pred.shape[1] : 1
-        // Views of a class are operands: more of them than this are no segmentation.
-        guard channels <= 1 << 16 else {
-            throw LossError(.unsupported, "\(pred.name): \(channels) classes; at most 65536 are supported")
-        }
 
         let isOfPositions = targetForm == .classLabels
         if isOfPositions { try pred.requireClasses() }
@@ -86,6 +82,10 @@ struct Planes {
         // Classes that share a mask have to be told apart, unless there is just one.
         let shares = channels > 1 && [mask, weight].contains { $0.map { $0.shape != pred.shape } ?? false }
         isFlat = onePlane && !shares
+        // Views of a class are operands: more of them than this are no segmentation.
+        guard isFlat || channels <= 1 << 16 else {
+            throw LossError(.unsupported, "\(pred.name): \(channels) classes; at most 65536 are supported")
+        }
         if !isFlat || classes.average == .macro { try pred.requireClasses() }
         try classes.require(channels: channels)
 

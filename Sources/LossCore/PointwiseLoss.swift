@@ -135,11 +135,11 @@ public struct PointwiseLoss<Term: PointwiseTerm>: Loss {
             try gradOutput.requireShape(of: pred)
         }
         let inputs = constants + [gradOutput].compactMap { $0 }
+        if let gradient { try gradient.requireMap(like: pred, apartFrom: inputs, mayReplace: pred) }
         if let values {
             try values.requireMap(like: pred, apartFrom: inputs + [pred])
             if let gradient { try values.requireNoOverlap(with: gradient) }
         }
-        if let gradient { try gradient.requireMap(like: pred, apartFrom: inputs, mayReplace: pred) }
 
         var sweep = plan.sweep
         sweep.sums = 0
@@ -157,7 +157,10 @@ public struct PointwiseLoss<Term: PointwiseTerm>: Loss {
         }
         guard let gradient else { return }
         let upstream = planes.operands.count
-        sweep.inputs += planes.outputs(gradOutput).compactMap { $0.map { Operand($0) } }
+        for (operand, factors) in zip(planes.operands, planes.outputs(gradOutput)) {
+            // Read where its prediction is.
+            if let factors { sweep.inputs.append(Operand(factors, mask: operand.mask, ignored: operand.ignored)) }
+        }
         sweep.outputs = planes.outputs(gradient)
         try sweep.run { b in
             for c in 0..<planes.count {

@@ -228,7 +228,8 @@ struct Sweep {
         let workers = max(1, min(wanted, chunks < 4 ? 1 : chunks))
 
         // Sums of chunks: 128 MB of them are enough for 2^37 elements, and for any broadcast that ends.
-        guard chunks <= 1 << 24 / max(sums, 1) else {
+        // (Groups without elements have sums as well.)
+        guard max(chunks, groups) <= 1 << 24 / max(sums, 1) else {
             throw LossError(.outOfMemory, "no memory for the sums of \(groups) times \(groupSize) elements")
         }
         guard rows == nil || groupSize <= 1 << 48 else {

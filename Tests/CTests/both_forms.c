@@ -6,7 +6,7 @@
 static void in_one_and_in_two(const test_case *c, int type, int label_type, int64_t n, int64_t h, int64_t w,
                               int is_soft) {
   problem one, two;
-  char what[160];
+  char what[200];
   int i, k;
   sprintf(what, "%s, %s with %s%s, %dx%dx%d", c->name, types[type].name, types[label_type].name,
           is_soft ? ", soft" : "", (int)n, (int)h, (int)w);
@@ -43,13 +43,12 @@ static void in_one_and_in_two(const test_case *c, int type, int label_type, int6
     problem in_place = two;
     for (i = 0; i < MAX_OUTPUTS; ++i) {
       if (!has_output(c, i)) continue;
-      in_place.outputs[i].data = two.inputs[i].data;
+      if (i < c->entry->predictions) in_place.outputs[i].data = two.inputs[i].data;
       in_place.a.outputs[i] = &in_place.outputs[i];
     }
     for (i = 0; i < MAX_INPUTS; ++i)
       if (!is_absent(c, i) && i < input_count(c)) in_place.a.inputs[i] = &in_place.inputs[i];
     in_place.a.parts = NULL;
-    memcpy(in_place.statistics, two.statistics, sizeof two.statistics);
     CHECK(c->entry->run(&in_place.a) == SEGLOSS_OK, "%s, in place: %s", what, two.error.message);
     for (i = 0; i < MAX_OUTPUTS; ++i)
       if (has_output(c, i)) CHECK(same_elements(&one.outputs[i], &in_place.outputs[i]), "%s, in place, %d", what, i);
@@ -62,16 +61,19 @@ static void in_one_and_in_two(const test_case *c, int type, int label_type, int6
 
 enum { IMAGES = 5, SHARDS = 2, HEIGHT = 23, WIDTH = 67 };
 
-/* Makes `shard` a view of images first ... first+count-1 of `whole`, with outputs of its own. */
+/* Makes `shard` a view of images first ... first+count-1 of `whole`. */
 static void make_shard(problem *shard, const problem *whole, int first, int count) {
   int i;
   *shard = *whole;
+  shard->length = length_of(whole->c, count, HEIGHT);
+  shard->statistics = calloc((size_t)shard->length, sizeof *shard->statistics);
+  shard->a.length = shard->length;
   for (i = 0; i < MAX_INPUTS + MAX_OUTPUTS; ++i) {
     int is_input = i < MAX_INPUTS, k = is_input ? i : i - MAX_INPUTS;
     segloss_tensor *t = is_input ? &shard->inputs[k] : &shard->outputs[k];
     if (!t->data) continue;
-    t->data = element(is_input ? &whole->inputs[k] : &whole->outputs[k], (int64_t)first * HEIGHT * WIDTH);
-    t->shape[0] = count;
+    t->data = element(is_input ? &whole->inputs[k] : &whole->outputs[k], (int64_t)first * (count_of(t) / IMAGES));
+    t->shape[0] = t->shape[0] / IMAGES * count;
     if (is_input) shard->a.inputs[k] = t;
     else shard->a.outputs[k] = t;
   }
@@ -88,7 +90,7 @@ static void in_shards(const test_case *c, int type, int is_soft, double bound) {
   static const int first[SHARDS] = {0, 3}, count[SHARDS] = {3, 2};
   problem whole, copy, shard[SHARDS];
   double total[MAX_STATISTICS] = {0};
-  int adds = c->adds == ALWAYS || (c->adds == LABELS_OF_0_AND_1 && !is_soft);
+  int adds = c->adds == ALWAYS || c->adds == SIDE_BY_SIDE || (c->adds == LABELS_OF_0_AND_1 && !is_soft);
   int s, i, n = (int)(c->entry->parts_size / 8);
   int64_t k;
   char what[120];
@@ -99,11 +101,17 @@ static void in_shards(const test_case *c, int type, int is_soft, double bound) {
   for (s = 0; s < SHARDS; ++s) {
     make_shard(&shard[s], &copy, first[s], count[s]);
     CHECK(c->entry->statistics(&shard[s].a) == SEGLOSS_OK, "%s: %s", what, shard[s].error.message);
-    for (i = 0; i < c->length; ++i) total[i] += shard[s].statistics[i];
+    for (i = 0; i < shard[s].length; ++i)
+      if (c->adds == SIDE_BY_SIDE) total[first[s] * (whole.length / IMAGES) + i] = shard[s].statistics[i];
+      else total[i] += shard[s].statistics[i];
   }
-  for (s = 0; s < SHARDS; ++s) {
+  if (c->adds == SIDE_BY_SIDE) {
+    CHECK(c->entry->statistics(&whole.a) == SEGLOSS_OK, "%s: %s", what, whole.error.message);
+    CHECK(memcmp(total, whole.statistics, (size_t)whole.length * sizeof *total) == 0, "%s: statistics of samples", what);
+  }
+  for (s = 0; s < SHARDS && c->adds != SIDE_BY_SIDE; ++s) {
     int32_t status;
-    memcpy(shard[s].statistics, total, sizeof total);
+    memcpy(shard[s].statistics, total, (size_t)shard[s].length * sizeof *total);
     status = c->entry->finish(&shard[s].a);
     if (!adds) {
       CHECK(status == SEGLOSS_STATISTICS, "%s: added statistics gave %s", what, segloss_status_name(status));
@@ -122,7 +130,7 @@ static void in_shards(const test_case *c, int type, int is_soft, double bound) {
   }
   for (i = 0; i < MAX_OUTPUTS; ++i) {
     double largest = 0, worst = 0;
-    if (!has_output(c, i)) continue;
+    if (!has_output(c, i) || c->adds == SIDE_BY_SIDE) continue;
     if (!adds) {
       for (k = 0; k < count_of(&copy.outputs[i]) * (int64_t)size_of(type); ++k)
         if (((unsigned char *)copy.outputs[i].data)[k] != UNTOUCHED) break;
@@ -136,6 +144,7 @@ static void in_shards(const test_case *c, int type, int is_soft, double bound) {
     }
     CHECK(worst <= bound * largest && largest > 0, "%s, gradient %d: off by %g of %g", what, i, worst, largest);
   }
+  for (s = 0; s < SHARDS; ++s) free(shard[s].statistics);
   free_problem(&whole);
   free_problem(&copy);
 }
@@ -160,6 +169,301 @@ static void perfect_shards(void) {
   CHECK(segloss_balance_finish(&pred, &pred, &mask, &o, statistics, SEGLOSS_BALANCE_STATISTICS, 1, &parts, &grad_pred,
                                NULL, &error) == 0, "%s", error.message);
   CHECK(parts.loss == 0 && gradient[0] == 0 && gradient[1] == 0, "%g, gradient %g %g", parts.loss, gradient[0], gradient[1]);
+}
+
+/* ---- Against what the formulas say, written down the long way ---- */
+
+enum { ITEMS = 2 * 8 * 70 };
+
+typedef struct reference {
+  double loss, items[ITEMS], divisor; /* the divisor of their sum */
+  int count;
+} reference;
+
+/* Input k at sample n, class c and position w, whether or not it has the classes. */
+static double at(const problem *q, int k, int64_t n, int64_t c, int64_t w) {
+  const segloss_tensor *t = q->a.inputs[k], *x = q->a.inputs[0];
+  int64_t classes = count_of(t) == count_of(x) ? x->shape[1] : 1;
+  return get(element(t, (n * classes + (classes > 1 ? c : 0)) * x->shape[2] + w), q->types[k]);
+}
+
+static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
+
+static double cross_entropy_of(double prob, double label) { return -label * log(prob) - (1 - label) * log1p(-prob); }
+
+/* Whether the targets name classes: with a single one only those of cross-entropy do. */
+static int has_class_labels(const problem *q) {
+  return is_class_label(q->c->roles[1]) && (q->inputs[0].shape[1] > 1 || is_of(q->c->entry, &CROSS_ENTROPY));
+}
+
+static double target_of(const problem *q, int64_t n, int64_t c, int64_t w) {
+  double label = at(q, 1, n, c, w);
+  return has_class_labels(q) ? label == (double)c : label;
+}
+
+/* Which elements count, and how much. */
+static double mask_of(const problem *q, int64_t n, int64_t c, int64_t w) {
+  int mask = q->c->entry->items == SCORES ? 2 : 3;
+  if (at(q, 1, n, c, w) == (double)ignored_by(q->c)) return 0;
+  return q->a.inputs[mask] ? at(q, mask, n, c, w) : 1;
+}
+
+static double weight_of(const problem *q, int64_t n, int64_t c, int64_t w) {
+  return q->a.inputs[2] ? at(q, 2, n, c, w) : 1;
+}
+
+static double softmax(const problem *q, int64_t n, int64_t c, int64_t w) {
+  int64_t k;
+  double sum = 0;
+  for (k = 0; k < q->inputs[0].shape[1]; ++k) sum += exp(at(q, 0, n, k, w) - at(q, 0, n, c, w));
+  return 1 / sum;
+}
+
+/* One score of the samples n0 ... n1 - 1 and the classes of a list; its cross-entropy goes beside it. */
+static double score(const problem *q, int64_t n0, int64_t n1, const int64_t *classes, int64_t count, int *is_absent,
+                    double *mean) {
+  const entry *e = q->c->entry;
+  const options *o = &q->options;
+  double tp = 0, fp = 0, fn = 0, l = 0, elements = 0, wrong, alpha = 1, beta = 1, smooth = o->dice.smooth;
+  int64_t n, i, w;
+  for (n = n0; n < n1; ++n)
+    for (i = 0; i < count; ++i)
+      for (w = 0; w < q->inputs[0].shape[2]; ++w) {
+        int64_t c = classes[i];
+        double x = at(q, 0, n, c, w), y = target_of(q, n, c, w), m = mask_of(q, n, c, w);
+        double prob = q->classes.activation == SEGLOSS_SIGMOID ? sigmoid(x)
+                      : q->classes.activation == SEGLOSS_SOFTMAX ? softmax(q, n, c, w) : x;
+        double weight = q->classes.class_weight && q->classes.average == SEGLOSS_MICRO ? q->classes.class_weight[c] : 1;
+        if (m == 0) continue;
+        tp += prob * y * m * weight;
+        fp += prob * (1 - y) * m * weight;
+        fn += (1 - prob) * y * m * weight;
+        l += cross_entropy_of(prob, y) * m * weight;
+        elements += m;
+      }
+  *mean = is_of(e, &DICE_BCE) && elements > 0 ? l / elements : 0;
+  *is_absent = q->classes.absent != SEGLOSS_ABSENT_COUNT && tp + fn == 0;
+  if (is_of(e, &TVERSKY)) alpha = o->tversky.alpha, beta = o->tversky.beta, smooth = o->tversky.smooth;
+  if (is_of(e, &FOCAL_TVERSKY))
+    alpha = o->focal_tversky.alpha, beta = o->focal_tversky.beta, smooth = o->focal_tversky.smooth;
+  if (is_of(e, &IOU)) smooth = o->iou.smooth;
+  wrong = alpha * fp + beta * fn;
+  if (*is_absent || wrong == 0) return 0;
+  wrong /= (is_of(e, &DICE) || is_of(e, &DICE_BCE) ? 2 : 1) * tp + wrong + smooth;
+  return is_of(e, &FOCAL_TVERSKY) ? pow(wrong, o->focal_tversky.gamma) : wrong;
+}
+
+static void refer_to_scores(const problem *q, reference *r) {
+  const segloss_classes *k = &q->classes;
+  int64_t samples = q->inputs[0].shape[0], channels = q->inputs[0].shape[1], all[8], n, i;
+  int64_t count = k->classes ? k->classes_length : channels, per_sample = k->per_sample ? samples : 1;
+  const int64_t *chosen = k->classes ? k->classes : all;
+  int is_macro = k->average == SEGLOSS_MACRO;
+  double overlap = 0, mean = 0, divisor = 0;
+  for (i = 0; i < channels; ++i) all[i] = i;
+  r->count = 0;
+  for (n = 0; n < per_sample; ++n)
+    for (i = 0; i < (is_macro ? count : 1); ++i) {
+      int is_absent;
+      double l, weight = is_macro && k->class_weight ? k->class_weight[chosen[i]] : 1;
+      double value = weight * score(q, n, k->per_sample ? n + 1 : samples, chosen + i, is_macro ? 1 : count, &is_absent,
+                                    &l);
+      overlap += value;
+      mean += weight * l;
+      divisor += !(is_absent && k->absent == SEGLOSS_ABSENT_SKIP);
+      r->items[r->count++] = value + weight * l;
+    }
+  r->divisor = k->reduction == SEGLOSS_SUM || divisor == 0 ? 1 : divisor;
+  r->loss = overlap / r->divisor + mean / (k->reduction == SEGLOSS_SUM ? 1 : r->count);
+}
+
+/* The loss of one element. */
+static double term(const problem *q, double x, double y, int64_t c) {
+  const options *o = &q->options;
+  if (is_of(q->c->entry, &SMOOTH_L1)) {
+    double d = fabs(x - y), b = o->smooth_l1.beta;
+    return d < b ? d * d / (2 * b) : d - b / 2;
+  }
+  if (is_of(q->c->entry, &BCE)) {
+    const double *a = o->bce.pos_weight;
+    if (o->bce.form != SEGLOSS_BCE_LOGITS) return cross_entropy_of(x, y);
+    return (1 - y) * log1p(exp(x)) + (a ? a[o->bce.pos_weight_length > 1 ? c : 0] : 1) * y * log1p(exp(-x));
+  }
+  if (o->focal.from_logits) x = sigmoid(x);
+  if (o->focal.variant == SEGLOSS_FOCAL_PUBLISHED) return cross_entropy_of(x, y);
+  return (o->focal.alpha < 0 ? 1 : o->focal.alpha * y + (1 - o->focal.alpha) * (1 - y)) *
+         pow(1 - x * y - (1 - x) * (1 - y), o->focal.gamma) * cross_entropy_of(x, y);
+}
+
+static void refer_to_elements(const problem *q, reference *r) {
+  const segloss_tensor *x = &q->inputs[0];
+  double sum = 0, count = 0;
+  int64_t n, c, w;
+  r->count = 0;
+  for (n = 0; n < x->shape[0]; ++n)
+    for (c = 0; c < x->shape[1]; ++c)
+      for (w = 0; w < x->shape[2]; ++w) {
+        double m = mask_of(q, n, c, w), weight = q->classes.class_weight ? q->classes.class_weight[c] : 1, l = 0;
+        if (m != 0) l = term(q, at(q, 0, n, c, w), target_of(q, n, c, w), c) * m * weight * weight_of(q, n, c, w);
+        sum += r->items[r->count++] = l;
+        count += m;
+      }
+  r->divisor = (is_of(q->c->entry, &SMOOTH_L1) ? q->options.smooth_l1.reduction : q->classes.reduction) == SEGLOSS_SUM
+                   ? 1 : count;
+  r->loss = sum / r->divisor;
+  if (is_of(q->c->entry, &FOCAL) && q->options.focal.variant == SEGLOSS_FOCAL_PUBLISHED)
+    r->loss *= q->options.focal.alpha * pow(1 - exp(-r->loss), q->options.focal.gamma);
+}
+
+static void refer_to_positions(const problem *q, reference *r) {
+  const segloss_cross_entropy_options *o = &q->options.cross_entropy;
+  const segloss_tensor *x = &q->inputs[0];
+  double sum = 0, divisor = 0;
+  int64_t n, c, w;
+  r->count = 0;
+  for (n = 0; n < x->shape[0]; ++n)
+    for (w = 0; w < x->shape[2]; ++w) {
+      double l = 0, own = 0;
+      for (c = 0; c < x->shape[1]; ++c) {
+        double m = mask_of(q, n, c, w), y = target_of(q, n, c, w), e = o->label_smoothing;
+        double weight = o->class_weight ? o->class_weight[c] : 1;
+        l -= m * weight * ((1 - e) * y + e / (double)x->shape[1]) * log(softmax(q, n, c, w)) * weight_of(q, n, c, w);
+        own += has_class_labels(q) ? weight * y * m : m / (double)x->shape[1];
+      }
+      sum += r->items[r->count++] = l;
+      divisor += own;
+    }
+  r->divisor = o->reduction == SEGLOSS_SUM ? 1 : divisor;
+  r->loss = sum / r->divisor;
+}
+
+static void refer(const problem *q, reference *r) {
+  if (q->c->entry->items == SCORES) refer_to_scores(q, r);
+  if (q->c->entry->items == ELEMENTS) refer_to_elements(q, r);
+  if (q->c->entry->items == POSITIONS) refer_to_positions(q, r);
+}
+
+/* Value, gradient (by differences of the reference) and items of a case in float64; and that the items are what the value
+   and the gradient are made of. */
+static void as_the_formula_says(const test_case *c, int64_t n, int64_t h, int64_t w, int is_soft) {
+  static reference r, up, down;
+  const double step = 1e-6;
+  problem q;
+  double worst = 0, largest = 0;
+  int64_t k;
+  make_problem(&q, c, F64, F64, n, h, w, is_soft, 21, place_by_malloc, NULL);
+  refer(&q, &r);
+  CHECK(c->entry->run(&q.a) == SEGLOSS_OK, "%s: %s", c->name, q.error.message);
+  CHECK(is_close(q.parts.numbers[1], r.loss, 1e-12, fmax(fabs(r.loss), 1e-3)), "%s, %dx%dx%d: %.17g, reference %.17g",
+        c->name, (int)n, (int)h, (int)w, q.parts.numbers[1], r.loss);
+  for (k = 0; k < count_of(&q.inputs[0]); ++k) {
+    unsigned char *x = element(&q.inputs[0], k);
+    double value = get(x, F64), got = get(element(&q.outputs[0], k), F64), want;
+    put(x, F64, value + step);
+    refer(&q, &up);
+    put(x, F64, value - step);
+    refer(&q, &down);
+    put(x, F64, value);
+    want = q.a.grad_output * (up.loss - down.loss) / (2 * step);
+    largest = fmax(largest, fabs(want));
+    worst = fmax(worst, fabs(got - want));
+  }
+  /* Differences: step^2 of truncation, or step where a kink lies (smooth L1), and 1e-16 * loss / step of rounding. */
+  CHECK(worst <= step * largest + 1e-9, "%s, %dx%dx%d: gradient off by %g of %g", c->name, (int)n, (int)h, (int)w, worst,
+        largest);
+  free_problem(&q);
+}
+
+/* Items against the reference, their reduction against the loss, and their gradient, with the reduction's factor for
+   each, against the loss's. */
+static void items_make_the_loss(const test_case *c, const test_case *items) {
+  enum { type = F64 };
+  const double bound = 1e-12;
+  static reference r;
+  problem whole, q;
+  double sum = 0, divisor, worst = 0, largest = 0;
+  int64_t k;
+  make_problem(&whole, c, type, F64, 2, 5, 7, 0, 4, place_by_malloc, NULL);
+  make_problem(&q, items, type, F64, 2, 5, 7, 0, 4, place_by_malloc, NULL);
+  refer(&whole, &r);
+  whole.a.grad_output = 1;
+  CHECK(c->entry->run(&whole.a) == SEGLOSS_OK, "%s: %s", c->name, whole.error.message);
+  divisor = r.divisor;
+  for (k = 0; k < r.count; ++k) {
+    segloss_tensor *factors = &q.inputs[input_count(items) - 1];
+    CHECK(count_of(factors) == r.count, "%s: %d items", c->name, r.count);
+    put(element(factors, k), type, 1 / divisor);
+  }
+  CHECK(items->entry->run(&q.a) == SEGLOSS_OK, "%s: %s", items->name, q.error.message);
+  for (k = 0; k < r.count; ++k) {
+    double got = get(element(&q.outputs[1], k), type);
+    CHECK(is_close(got, r.items[k], bound, fmax(fabs(r.items[k]), 1e-3)), "%s, item %d: %.17g, reference %.17g",
+          items->name, (int)k, got, r.items[k]);
+    sum += got;
+  }
+  CHECK(is_close(sum / divisor, whole.parts.numbers[1], bound, fmax(fabs(sum / divisor), 1e-3)), "%s: %.17g, loss %.17g",
+        items->name, sum / divisor, whole.parts.numbers[1]);
+  for (k = 0; k < count_of(&q.outputs[0]); ++k) {
+    double want = get(element(&whole.outputs[0], k), type), got = get(element(&q.outputs[0], k), type);
+    largest = fmax(largest, fabs(want));
+    worst = fmax(worst, fabs(want - got));
+  }
+  CHECK(worst <= bound * largest && largest > 0, "%s: gradient off by %g of %g", items->name, worst, largest);
+
+  /* Without factors they are 1. */
+  for (k = 0; k < r.count; ++k) put(element(&q.inputs[input_count(items) - 1], k), type, 1);
+  fill_outputs(&whole);
+  CHECK(items->entry->run(&q.a) == SEGLOSS_OK, "%s: %s", items->name, q.error.message);
+  q.a.inputs[input_count(items) - 1] = NULL;
+  q.a.outputs[0] = &whole.outputs[0], q.a.outputs[1] = NULL;
+  CHECK(items->entry->run(&q.a) == SEGLOSS_OK && same_elements(&whole.outputs[0], &q.outputs[0]),
+        "%s, without factors: %s", items->name, q.error.message);
+  free_problem(&whole);
+  free_problem(&q);
+}
+
+static void formulas(void) {
+  int i, k;
+  for (i = 0; i < case_count; ++i) {
+    const test_case *c = &cases[i];
+    if (!c->entry->items_entry) continue;
+    for (k = 0; k < 2; ++k) {
+      as_the_formula_says(c, 2, 5, 7, k);
+      as_the_formula_says(c, 1, 2, 33, k);
+      as_the_formula_says(c, 2, 1, 31, k);
+    }
+    for (k = 0; k < case_count; ++k)
+      if (cases[k].entry == c->entry->items_entry && strstr(cases[k].name, c->name) == cases[k].name &&
+          strcmp(cases[k].name + strlen(c->name), ", items") == 0)
+        items_make_the_loss(c, &cases[k]);
+  }
+}
+
+/* NULL stands for the defaults: of the options, and of the classes in them. */
+static void defaults(void) {
+  int i, tried = 0;
+  for (i = 0; i < case_count; ++i) {
+    const test_case *c = &cases[i];
+    segloss_classes standard = segloss_classes_default();
+    options o;
+    problem given, none;
+    memset(&o, 0, sizeof o);
+    if (!c->entry->defaults) continue;
+    c->entry->defaults(&o);
+    if (memcmp(&o, &c->options, sizeof o) || memcmp(&standard, &c->classes, sizeof standard) || c->numbers) continue;
+    make_problem(&given, c, F32, I32, 2, 5, 13, 0, 6, place_by_malloc, NULL);
+    make_problem(&none, c, F32, I32, 2, 5, 13, 0, 6, place_by_malloc, NULL);
+    CHECK(c->entry->run(&given.a) == SEGLOSS_OK, "%s: %s", c->name, given.error.message);
+    none.a.options = NULL;
+    CHECK(c->entry->run(&none.a) == SEGLOSS_OK && same_results(&given, &none), "%s without options", c->name);
+    fill_outputs(&none);
+    none.a.options = &o; /* whose classes are NULL */
+    CHECK(run_in_two(&none) == SEGLOSS_OK && same_results(&given, &none), "%s without classes", c->name);
+    free_problem(&given);
+    free_problem(&none);
+    ++tried;
+  }
+  CHECK(tried >= 9 + 8, "defaults of %d functions", tried); /* all losses with items, and the items of all but focal */
 }
 
 /* ---- Golden values: 2 x 1 x 6 x 7 from closed forms, float64 ---- */
@@ -334,7 +638,8 @@ int main(void) {
         in_one_and_in_two(c, predictions[type], predictions[type], x[0], x[1], x[2], 1);
         for (k = 0; k < 5; ++k) in_one_and_in_two(c, predictions[type], labels[k], x[0], x[1], x[2], 0);
       }
-    in_one_and_in_two(c, F32, U8, 1, 515, 517, 0); /* enough for several threads */
+    if (c->entry->items && tells_classes(c)) in_one_and_in_two(c, F32, U8, 2, 2, 99991, 0);
+    else in_one_and_in_two(c, F32, U8, 1, 515, 517, 0); /* enough for several threads */
     if (!c->entry->statistics) continue;
     for (k = 0; k < 2; ++k) {
       in_shards(c, F64, k, 1e-13);
@@ -342,6 +647,8 @@ int main(void) {
     }
   }
   perfect_shards();
+  formulas();
+  defaults();
   make_golden_inputs();
   golden_singles();
   golden_sums();

@@ -83,10 +83,15 @@ static inline void put(void *at, int type, double value) {
   }
 }
 
-/* Reads a float32 or float64. */
+/* Reads a float32, float64 or int64. */
 static inline double get(const void *at, int type) {
   float f;
   double d;
+  int64_t i;
+  if (type == I64) {
+    memcpy(&i, at, 8);
+    return (double)i;
+  }
   if (type == F64) {
     memcpy(&d, at, 8);
     return d;

@@ -19,16 +19,15 @@ typedef struct job {
 } job;
 
 /* Large ones are worth several threads. */
-static void make_job(job *j, int number) {
-  const test_case *c = &cases[number % case_count];
-  int type = number % 3 == 2 ? F64 : F32, is_large = number % 4 != 3;
+static void make_job(job *j, const test_case *c, int number) {
+  int type = number % 3 == 2 ? F64 : F32, is_large = number % 4 != 3, has_classes = c->entry->items && tells_classes(c);
   segloss_execution serial = segloss_execution_default();
   problem *both[2];
   int i;
   both[0] = &j->wanted, both[1] = &j->own;
   for (i = 0; i < 2; ++i)
-    make_problem(both[i], c, type, U8, 2, is_large ? 397 : 13, is_large ? 337 : 17, 0, (uint32_t)number,
-                 place_by_malloc, NULL);
+    make_problem(both[i], c, type, U8, 2, !is_large ? 13 : has_classes ? 2 : 397,
+                 !is_large ? 17 : has_classes ? 99991 : 337, 0, (uint32_t)number, place_by_malloc, NULL);
   serial.threads = 1;
   j->wanted.a.execution = &serial;
   CHECK(c->entry->run(&j->wanted.a) == SEGLOSS_OK, "%s: %s", c->name, j->wanted.error.message);
@@ -158,7 +157,10 @@ static void *change_everything(void *context) {
 static void callers_at_once(void) {
   pthread_t changer;
   int i, turns = 0;
-  for (i = 0; i < CALLERS * PROBLEMS; ++i) make_job(&callers[i / PROBLEMS].jobs[i % PROBLEMS], i);
+  for (i = 0; i < CALLERS * PROBLEMS; ++i) { /* some of every loss, no two callers with the same */
+    const test_case *c = &cases[i * case_count / (CALLERS * PROBLEMS)];
+    make_job(&callers[i / PROBLEMS].jobs[i % PROBLEMS], c, i);
+  }
   segloss_set_num_threads(4);
   start_callers(CALLERS, 0);
   join_callers(CALLERS, "callers alone");
@@ -192,8 +194,8 @@ static void forks_among_callers(void) {
   enum { BUSY = 4 };
   job jobs[2];
   int i, already = (int)failures;
-  make_job(&jobs[0], 5);
-  make_job(&jobs[1], 20);
+  make_job(&jobs[0], &cases[5], 5);
+  make_job(&jobs[1], &cases[case_count / 2], 20);
   segloss_set_num_threads(4);
   start_callers(BUSY, 1);
   for (i = 0; i < FORKS && failures < already + 3; ++i) {
@@ -228,7 +230,7 @@ static void runners(void) {
   segloss_set_num_threads(8);
   for (i = 0; i < case_count; ++i) {
     job j;
-    make_job(&j, i);
+    make_job(&j, &cases[i], i);
     for (r = 0; r < 2; ++r) {
       int turns = 0;
       segloss_set_runner(all[r].run, &turns, 3);
@@ -250,7 +252,7 @@ static void threads_end(void) {
     int threads = 0;
     job j;
     DIR *tasks;
-    make_job(&j, 0);
+    make_job(&j, &cases[0], 0);
     CHECK(run_job(&j, 0, 4) == 0, "a call after shutdown");
     free_job(&j);
     segloss_shutdown();

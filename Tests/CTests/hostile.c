@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { N = 2, H = 5, W = 7, SECONDS = 30 };
+enum { N = 2, H = 5, W = 7, MOST_BYTES = N * H * W * ANCHORS_OF_A_PLACE * 4 * 8, SECONDS = 60 };
 
 /* ---- Calls that are refused, or not ---- */
 
@@ -38,12 +38,13 @@ static int names(const char *message, const char *name) {
    stay what they were. */
 static void refused(problem *p, function *f, int32_t status, const char *name, const char *what) {
   double statistics[MAX_STATISTICS];
+  size_t bytes = (size_t)p->length * sizeof *statistics;
   int32_t got, silent;
   int i;
   fill_outputs(p);
   memset(&p->error, 0xEE, sizeof p->error);
-  if (f == p->c->entry->statistics) memset(p->statistics, UNTOUCHED, sizeof p->statistics);
-  memcpy(statistics, p->statistics, sizeof statistics);
+  if (f == p->c->entry->statistics) memset(p->statistics, UNTOUCHED, bytes);
+  memcpy(statistics, p->statistics, bytes);
   got = f(&p->a);
   CHECK(got == status, "%s, %s of %s: expected %s, got %s (%.200s)", p->c->name, what, name,
         segloss_status_name(status), segloss_status_name(got), p->error.message);
@@ -60,8 +61,7 @@ static void refused(problem *p, function *f, int32_t status, const char *name, c
             "%s, %s of %s: %s was written", p->c->name, what, name, p->c->entry->outputs[i]);
   CHECK(is_marked((char *)&p->parts + 4, sizeof p->parts - 4),
         "%s, %s of %s: parts were written", p->c->name, what, name);
-  CHECK(memcmp(statistics, p->statistics, sizeof statistics) == 0, "%s, %s of %s: statistics were written", p->c->name,
-        what, name);
+  CHECK(memcmp(statistics, p->statistics, bytes) == 0, "%s, %s of %s: statistics were written", p->c->name, what, name);
 }
 
 static void went_well(problem *p, int32_t status, const char *what) {
@@ -76,10 +76,11 @@ static void accepted_in_two(problem *p, const char *what) { went_well(p, run_in_
 static void refused_by_all(problem *p, int32_t status, const char *name, const char *what, int is_output) {
   const entry *e = p->c->entry;
   double saved[MAX_STATISTICS];
-  memcpy(saved, p->statistics, sizeof saved);
+  size_t bytes = (size_t)p->length * sizeof *saved;
+  memcpy(saved, p->statistics, bytes);
   refused(p, e->run, status, name, what);
   if (e->statistics && !is_output) refused(p, e->statistics, status, name, what);
-  memcpy(p->statistics, saved, sizeof saved);
+  memcpy(p->statistics, saved, bytes);
   if (e->finish) refused(p, e->finish, status, name, what);
 }
 
@@ -90,8 +91,15 @@ static void prepare(problem *p) {
 
 /* ---- Descriptors ---- */
 
+/* Strides that are stepped, in a shape that need not be the right one: strides are looked at first. */
+static void spell_steps(segloss_tensor *t) {
+  spell_strides(t);
+  t->shape[0] = N, t->shape[1] = H;
+}
+
 /* Spoils a dense tensor in way 0, 1, ...; the status that is due, or -1 after the last way. */
 static int32_t spoil(segloss_tensor *t, int way, const char **what) {
+  while (t->rank < 3) t->shape[t->rank++] = 1; /* dimensions to spoil; no call gets as far as the wrong rank */
   switch (way) {
   case 0: *what = "rank -1"; t->rank = -1; return SEGLOSS_RANK;
   case 1: *what = "rank 7"; t->rank = 7; return SEGLOSS_RANK;
@@ -121,10 +129,10 @@ static int32_t spoil(segloss_tensor *t, int way, const char **what) {
   case 25: *what = "flag 2"; t->flags = 2; return SEGLOSS_LAYOUT;
   case 26: *what = "flag 2 with dense"; t->flags = 3; return SEGLOSS_LAYOUT;
   case 27: *what = "flag 2^31"; t->flags = 1u << 31; return SEGLOSS_LAYOUT;
-  case 28: *what = "the highest stride"; spell_strides(t); t->strides[0] = INT64_MAX; return SEGLOSS_LAYOUT;
-  case 29: *what = "the lowest stride"; spell_strides(t); t->strides[0] = INT64_MIN; return SEGLOSS_LAYOUT;
-  case 30: *what = "a stride of half"; spell_strides(t); t->strides[1] = INT64_MIN / 8; return SEGLOSS_LAYOUT;
-  case 31: *what = "strides that add up"; spell_strides(t); t->strides[0] = t->strides[1] = INT64_MAX / 17;
+  case 28: *what = "the highest stride"; spell_steps(t); t->strides[0] = INT64_MAX; return SEGLOSS_LAYOUT;
+  case 29: *what = "the lowest stride"; spell_steps(t); t->strides[0] = INT64_MIN; return SEGLOSS_LAYOUT;
+  case 30: *what = "a stride of half"; spell_steps(t); t->strides[1] = INT64_MIN / 8; return SEGLOSS_LAYOUT;
+  case 31: *what = "strides that add up"; spell_steps(t); t->strides[0] = t->strides[1] = INT64_MAX / 17;
            return SEGLOSS_LAYOUT;
   case 32: *what = "no data"; t->data = NULL; return SEGLOSS_NULL_POINTER;
   default: return -1;
@@ -157,7 +165,7 @@ static void descriptors(void) {
 
 /* What a tensor must have in common with the first one. */
 static void mismatches(void) {
-  int i, k;
+  int i, k, r;
   for (i = 0; i < case_count; ++i) {
     problem p;
     make_small(&p, &cases[i], U8);
@@ -166,29 +174,38 @@ static void mismatches(void) {
       int is_output = k >= MAX_INPUTS, slot = is_output ? k - MAX_INPUTS : k;
       const segloss_tensor **place = is_output ? &p.a.outputs[slot] : &p.a.inputs[slot], *good = *place;
       const char *name = is_output ? p.c->entry->outputs[slot] : p.c->entry->inputs[slot];
-      char role = is_output ? 'p' : good ? p.c->entry->roles[slot] : 0;
+      char role = !good ? 0 : is_output ? output_role(p.c, slot) : p.c->roles[slot];
       segloss_tensor bad;
       if (!good) continue;
       *place = &bad;
+      r = good->rank;
       if (k > 0) {
-        bad = *good, bad.shape[2] = W - 1;
-        refused_by_all(&p, SEGLOSS_SHAPE, name, "a column less", is_output);
-        bad = *good, bad.shape[0] = W, bad.shape[2] = N;
-        refused_by_all(&p, SEGLOSS_SHAPE, name, "a turned shape", is_output);
-        bad = *good, bad.shape[0] = 0;
-        refused_by_all(&p, SEGLOSS_SHAPE, name, "emptiness", is_output);
-        bad = *good, bad.rank = 2;
-        refused_by_all(&p, SEGLOSS_SHAPE, name, "rank 2", is_output);
-        bad = *good, bad.rank = 5, bad.shape[3] = bad.shape[4] = 1;
-        refused_by_all(&p, SEGLOSS_SHAPE, name, "rank 5", is_output);
+        if (r > 0) {
+          bad = *good, --bad.shape[r - 1];
+          refused_by_all(&p, SEGLOSS_SHAPE, name, "a column less", is_output);
+          bad = *good, bad.shape[0] = 0;
+          refused_by_all(&p, SEGLOSS_SHAPE, name, "emptiness", is_output);
+          bad = *good, --bad.rank;
+          refused_by_all(&p, SEGLOSS_SHAPE, name, "a rank less", is_output);
+        }
+        if (r > 1) {
+          bad = *good, bad.shape[0] = good->shape[r - 1], bad.shape[r - 1] = good->shape[0];
+          refused_by_all(&p, SEGLOSS_SHAPE, name, "a turned shape", is_output);
+        }
+        bad = *good, bad.rank = r + 2, bad.shape[r] = bad.shape[r + 1] = 1;
+        refused_by_all(&p, SEGLOSS_SHAPE, name, "two ranks more", is_output);
       }
-      if (k > 0 && role == 'p') {
+      if (is_class_label(role)) {
+        bad = *good, bad.type_code = SEGLOSS_TYPE_FLOAT, bad.type_bits = 32;
+        refused_by_all(&p, SEGLOSS_ELEMENT_TYPE, name, "labels in float32", is_output);
+      }
+      if (k > 0 && is_prediction(role)) {
         bad = *good, bad.type_bits = 64;
         refused_by_all(&p, SEGLOSS_ELEMENT_TYPE, name, "another float", is_output);
         bad = *good, bad.type_bits = 16;
         refused_by_all(&p, SEGLOSS_ELEMENT_TYPE, name, "float16 among float32", is_output);
       }
-      if (role == 'p' || role == 'o') {
+      if (is_prediction(role) || is_one_of("oi", role)) {
         bad = *good, bad.type_code = SEGLOSS_TYPE_UINT, bad.type_bits = 8;
         refused_by_all(&p, SEGLOSS_ELEMENT_TYPE, name, "bytes", is_output);
         bad = *good, bad.type_code = SEGLOSS_TYPE_INT;
@@ -224,7 +241,7 @@ static void nulls(void) {
     for (k = 0; k < MAX_INPUTS; ++k) {
       if (!p.a.inputs[k]) continue;
       p.a.inputs[k] = NULL;
-      if (k == e->optional && k) accepted(&p, e->run, "without it"), fill_outputs(&p);
+      if (e->optional >> k & 1) accepted(&p, e->run, "without it"), fill_outputs(&p);
       else refused_by_all(&p, SEGLOSS_NULL_POINTER, e->inputs[k], "NULL", 0);
       p.a.inputs[k] = &p.inputs[k];
     }
@@ -233,13 +250,22 @@ static void nulls(void) {
       refused_by_all(&p, SEGLOSS_NULL_POINTER, e->outputs[0], "NULL", 1);
       p.a.outputs[0] = &p.outputs[0];
     }
+    if (e->outputs[1]) { /* each output by itself, and none */
+      for (k = 0; k < 8; ++k) {
+        int o;
+        for (o = 0; o < MAX_OUTPUTS; ++o) p.a.outputs[o] = has_output(p.c, o) && k >> o & 1 ? &p.outputs[o] : NULL;
+        accepted(&p, e->run, "some outputs");
+      }
+      for (k = 0; k < MAX_OUTPUTS; ++k) p.a.outputs[k] = has_output(p.c, k) ? &p.outputs[k] : NULL;
+      fill_outputs(&p);
+    }
     if (e->statistics) {
       p.a.statistics = NULL;
       refused(&p, e->statistics, SEGLOSS_NULL_POINTER, "statistics", "NULL");
       refused(&p, e->finish, SEGLOSS_NULL_POINTER, "statistics", "NULL");
       p.a.statistics = p.statistics;
     }
-    if (cases[i].absent && e->predictions == 3) { /* all of the other maps or none, and no gradient of those left out */
+    if (strchr(cases[i].roles, '-') && (e == &DB || e == &L1_BALANCE_CE)) { /* all of the other maps or none, and no gradient of those left out */
       segloss_tensor thresh = p.inputs[0];
       thresh.data = malloc(N * H * W * 4);
       p.a.outputs[1] = &thresh;
@@ -291,25 +317,35 @@ static void same_as_plain(problem *p, const char *what) {
   free_problem(&plain);
 }
 
+/* Turns the last `count` dimensions of a tensor round. */
+static void turn_round(segloss_tensor *t, int count) {
+  int d;
+  if (!(t->flags & SEGLOSS_DENSE) || t->rank == 0) abort();
+  spell_strides(t);
+  for (d = t->rank - 1; d >= 0 && d >= t->rank - count; --d) {
+    t->data = (unsigned char *)t->data + t->strides[d] * (t->shape[d] - 1) * (t->type_bits / 8);
+    t->strides[d] *= -1;
+  }
+}
+
 static void legal_views(void) {
   int i, k, misalignment;
+  void *starts[MAX_OUTPUTS];
   for (i = 0; i < case_count; ++i) {
     problem p;
     char what[60];
     /* Broadcast and backwards inputs. */
     for (k = 0; k < input_count(&cases[i]); ++k) {
       segloss_tensor view;
-      int way;
-      if (is_absent(&cases[i], k)) continue;
+      int way, d;
+      if (is_absent(&cases[i], k) || tensor_for(&cases[i], cases[i].roles[k], F32, N, H, W).rank == 0) continue;
       for (way = 0; way < 5; ++way) {
         make_small(&p, &cases[i], U8);
         view = p.inputs[k];
         spell_strides(&view);
-        if (way == 0) view.strides[0] = 0;
-        if (way == 1) view.strides[1] = view.strides[2] = 0;
-        if (way == 2) view.strides[0] = view.strides[1] = view.strides[2] = 0;
-        if (way == 3) view.data = element(&view, N * H * W - 1), view.strides[0] *= -1, view.strides[1] *= -1, view.strides[2] *= -1;
-        if (way == 4) view.data = element(&view, W - 1), view.strides[2] = -1;
+        for (d = 0; d < view.rank; ++d) /* the first, all but the first, all */
+          if ((way == 0 && d == 0) || (way == 1 && d > 0) || way == 2) view.strides[d] = 0;
+        if (way > 2) view.flags = SEGLOSS_DENSE, turn_round(&view, way == 3 ? view.rank : 1);
         p.a.inputs[k] = &view;
         sprintf(what, "%s in way %d", cases[i].entry->inputs[k], way);
         same_as_plain(&p, what);
@@ -320,21 +356,21 @@ static void legal_views(void) {
     make_small(&p, &cases[i], U8);
     for (k = 0; k < MAX_OUTPUTS; ++k) {
       if (!p.a.outputs[k]) continue;
-      spell_strides(&p.outputs[k]);
-      p.outputs[k].data = element(&p.outputs[k], N * H * W - 1);
-      p.outputs[k].strides[0] *= -1, p.outputs[k].strides[1] *= -1, p.outputs[k].strides[2] *= -1;
+      starts[k] = p.outputs[k].data;
+      if (p.outputs[k].rank > 0) turn_round(&p.outputs[k], p.outputs[k].rank);
     }
     same_as_plain(&p, "outputs backwards");
     for (k = 0; k < MAX_OUTPUTS; ++k)
-      if (p.a.outputs[k]) p.outputs[k].data = element(&p.outputs[k], N * H * W - 1);
+      if (p.a.outputs[k]) p.outputs[k].data = starts[k];
     free_problem(&p);
     for (misalignment = 1; misalignment < 4; ++misalignment) {
-      unsigned char *memory = malloc((MAX_INPUTS + MAX_OUTPUTS) * (N * H * W * 4 + 4)), *at = memory + misalignment;
+      unsigned char *memory = malloc((MAX_INPUTS + MAX_OUTPUTS) * (MOST_BYTES + 4)), *at = memory + misalignment;
       make_small(&p, &cases[i], U8);
       for (k = 0; k < MAX_INPUTS + MAX_OUTPUTS; ++k) {
         segloss_tensor *t = k < MAX_INPUTS ? &p.inputs[k] : &p.outputs[k - MAX_INPUTS];
-        size_t bytes = (size_t)(N * H * W) * (t->type_bits / 8u);
+        size_t bytes;
         if (!t->data) continue;
+        bytes = (size_t)count_of(t) * (t->type_bits / 8u);
         memcpy(at, t->data, bytes);
         free(t->data);
         t->data = at;
@@ -342,6 +378,7 @@ static void legal_views(void) {
       }
       sprintf(what, "addresses of 4n + %d", misalignment);
       same_as_plain(&p, what);
+      free(p.statistics);
       free(memory);
     }
   }
@@ -350,7 +387,7 @@ static void legal_views(void) {
 /* ---- Overlap ---- */
 
 /* All tensors in one slab, inputs and outputs each with a free segment on both sides. */
-enum { SEGMENT = N * H * W * 4, SLAB = (2 * (MAX_INPUTS + MAX_OUTPUTS) + 1) * SEGMENT };
+enum { SEGMENT = MOST_BYTES, SLAB = (2 * (MAX_INPUTS + MAX_OUTPUTS) + 1) * SEGMENT };
 
 static void make_in_slab(problem *p, const test_case *c, unsigned char *slab) {
   int k;
@@ -360,7 +397,7 @@ static void make_in_slab(problem *p, const test_case *c, unsigned char *slab) {
     segloss_tensor *t = k < MAX_INPUTS ? &p->inputs[k] : &p->outputs[k - MAX_INPUTS];
     unsigned char *at = slab + (2 * k + 1) * SEGMENT;
     if (!t->data) continue;
-    memcpy(at, t->data, (size_t)(N * H * W) * (t->type_bits / 8u));
+    memcpy(at, t->data, (size_t)count_of(t) * (t->type_bits / 8u));
     free(t->data);
     t->data = at;
   }
@@ -376,14 +413,18 @@ static void overlaps(void) {
       if (!has_output(&cases[i], o)) continue;
       for (k = 0; k < MAX_INPUTS + MAX_OUTPUTS; ++k) {
         const segloss_tensor *other;
-        int bytes, shifts[7];
+        int bytes, own_bytes, shifts[7];
         segloss_tensor moved;
         make_in_slab(&p, &cases[i], slab);
         prepare(&p);
         other = k < MAX_INPUTS ? p.a.inputs[k] : k - MAX_INPUTS == o ? NULL : p.a.outputs[k - MAX_INPUTS];
-        if (!other) continue;
-        bytes = N * H * W * (other->type_bits / 8);
-        shifts[0] = 1 - SEGMENT, shifts[1] = -4, shifts[2] = -1, shifts[3] = 0, shifts[4] = 1, shifts[5] = 4;
+        if (!other) {
+          free(p.statistics);
+          continue;
+        }
+        bytes = (int)count_of(other) * (other->type_bits / 8);
+        own_bytes = (int)count_of(&p.outputs[o]) * 4;
+        shifts[0] = 1 - own_bytes, shifts[1] = -4, shifts[2] = -1, shifts[3] = 0, shifts[4] = 1, shifts[5] = 4;
         shifts[6] = bytes - 1;
         moved = p.outputs[o];
         p.a.outputs[o] = &moved;
@@ -392,46 +433,54 @@ static void overlaps(void) {
           const char *to_blame = e->outputs[k - MAX_INPUTS > o ? k - MAX_INPUTS : o]; /* the later of two outputs */
           sprintf(what, "%d bytes into %s", shifts[s], k < MAX_INPUTS ? e->inputs[k] : e->outputs[k - MAX_INPUTS]);
           if (k < e->predictions && k == o && shifts[s] == 0) continue; /* in place: in both_forms.c */
+          if (shifts[s] <= -own_bytes || shifts[s] >= bytes) continue;
           moved.data = (unsigned char *)other->data + shifts[s];
           refused_by_all(&p, SEGLOSS_OVERLAP, to_blame, what, 1);
         }
         /* Side by side is apart. */
-        moved.data = (unsigned char *)other->data - SEGMENT;
+        moved.data = (unsigned char *)other->data - own_bytes;
         accepted(&p, e->run, "just before");
         moved.data = (unsigned char *)other->data + bytes;
         accepted(&p, e->run, "just behind");
+        free(p.statistics);
       }
       /* With itself, and with its prediction turned round. */
       make_in_slab(&p, &cases[i], slab);
       prepare(&p);
       for (k = 0; k < 6; ++k) {
         segloss_tensor own = p.outputs[o];
-        spell_strides(&own);
-        if (k == 0) own.strides[2] = 0;
+        int r = own.rank;
+        if (r < 1 || (r < 2 && (k == 2 || k == 4)) || (k == 5 && o >= e->predictions)) continue;
+        if (k == 5) own = p.inputs[o], turn_round(&own, r);
+        else spell_strides(&own);
+        if (k == 0) own.strides[r - 1] = 0;
         if (k == 1) own.strides[0] = 0;
-        if (k == 2) own.strides[1] = W - 1;
-        if (k == 3) own.strides[0] = own.strides[1] = own.strides[2] = 0;
-        if (k == 4) own.strides[1] = -own.strides[2];
-        if (k == 5 && o < e->predictions) {
-          own.data = element(&p.inputs[o], N * H * W - 1);
-          own.strides[0] *= -1, own.strides[1] *= -1, own.strides[2] *= -1;
-        } else if (k == 5) {
-          continue;
-        }
+        if (k == 2) own.strides[r - 2] = own.shape[r - 1] - 1;
+        if (k == 3) memset(own.strides, 0, sizeof own.strides);
+        if (k == 4) own.strides[r - 2] = -own.strides[r - 1];
         p.a.outputs[o] = &own;
         refused_by_all(&p, SEGLOSS_OVERLAP, e->outputs[o], k < 5 ? "places shared" : "the prediction backwards", 1);
       }
+      free(p.statistics);
     }
   }
 }
 
 /* Channels of one buffer, interleaved or not; rows in the gaps between rows; unit extents in place. */
+/* Whether every tensor is N x H x W, of any type. */
+static int is_all_maps(const test_case *c) {
+  int k;
+  for (k = 0; k < input_count(c); ++k)
+    if (is_one_of("lkMUWVcbsaBS", c->roles[k]) || (c->roles[k] == 'i' && c->entry->items != ELEMENTS)) return 0;
+  return 1;
+}
+
 static void neighbours(void) {
   enum { CHANNELS = MAX_INPUTS + MAX_OUTPUTS };
   int i, k, layout;
   for (i = 0; i < case_count; ++i) {
     problem p, plain;
-    for (layout = 0; layout < 4; ++layout) {
+    for (layout = 0; layout < 4 && is_all_maps(&cases[i]); ++layout) {
       static const char *const what[] = {"N x C x H x W", "N x H x W x C", "N x H x C x W", "C x N x H x W"};
       float *memory = malloc(sizeof(float) * CHANNELS * N * H * W);
       segloss_tensor views[CHANNELS];
@@ -472,14 +521,14 @@ static void neighbours(void) {
       make_problem(&plain, &cases[i], F32, F32, 1, H, W, 0, 3, place_by_malloc, NULL);
       accepted(&plain, cases[i].entry->run, "apart");
       for (k = 0; k < MAX_OUTPUTS; ++k) {
-        if (!p.a.outputs[k]) continue;
+        if (!p.a.outputs[k] || k >= cases[i].entry->predictions) continue;
         grads[k] = p.inputs[k];
         spell_strides(&grads[k]);
-        grads[k].strides[0] = 12345;
+        if (grads[k].shape[0] == 1) grads[k].strides[0] = 12345;
         p.a.outputs[k] = &grads[k];
       }
       accepted(&p, cases[i].entry->run, "in place, unit extents");
-      for (k = 0; k < MAX_OUTPUTS; ++k)
+      for (k = 0; k < cases[i].entry->predictions; ++k)
         if (p.a.outputs[k])
           CHECK(same_elements(&grads[k], &plain.outputs[k]), "%s, in place: another %s", cases[i].name,
                 cases[i].entry->outputs[k]);
@@ -625,13 +674,22 @@ static void struct_sizes(void) {
     make_small(&plain, &cases[i], U8);
     prepare(&p);
     accepted(&plain, e->run, "plain");
-    for (which = 0; which < 3; ++which) { /* options, execution, parts */
-      static const char *const struct_names[] = {"options", "execution", "parts"};
+    for (which = 0; which < 4; ++which) {
       segloss_execution execution = segloss_execution_default();
-      size_t size = which == 0 ? e->options_size : which == 1 ? sizeof execution : e->parts_size;
-      const void *good = which == 0 ? p.a.options : which == 1 ? (void *)&execution : (void *)&p.parts;
-      const void **place = which == 0 ? &p.a.options : which == 1 ? (const void **)&p.a.execution : (const void **)&p.a.parts;
-      const void *before = *place;
+      const struct {
+        const char *name;
+        size_t size;
+        const void *good, **place;
+      } structs[] = {{"options", e->options_size, &p.options, &p.a.options},
+                     {"execution", sizeof execution, &execution, (const void **)&p.a.execution},
+                     {"parts", e->parts_size, &p.parts, (const void **)&p.a.parts},
+                     {"classes", e->classes ? sizeof p.classes : 0, &p.classes,
+                      (const void **)((char *)&p.options + e->classes)}};
+      size_t size = structs[which].size;
+      if (e == &CTPN && p.options.ctpn.variant == SEGLOSS_CTPN_PAPER) /* what NULL means there */
+        execution.non_finite = SEGLOSS_SKIP_MASKED;
+      const char *name = structs[which].name;
+      const void *good = structs[which].good, **place = structs[which].place, *before = *place;
       uint32_t bad[6];
       if (!size) continue;
       bad[0] = 0, bad[1] = 4, bad[2] = (uint32_t)size - 8, bad[3] = (uint32_t)size - 1, bad[4] = UINT32_MAX;
@@ -641,7 +699,7 @@ static void struct_sizes(void) {
         void *copy = at_the_end(good, there, 0);
         memcpy(copy, &bad[k], 4);
         *place = copy;
-        refused_by_all(&p, SEGLOSS_STRUCT_SIZE, struct_names[which], "a size", which == 2);
+        refused_by_all(&p, SEGLOSS_STRUCT_SIZE, name, "a size", which == 2);
         CHECK(which != 2 || is_marked((char *)copy + 4, there - 4), "%s: truncated parts were written", cases[i].name);
       }
       for (k = 1; k <= 64; k *= 2) { /* longer, with nothing in the tail */
@@ -657,16 +715,16 @@ static void struct_sizes(void) {
           CHECK(is_marked(copy + size, (size_t)k), "%s: more than the known parts were written", cases[i].name);
           memcpy((char *)&p.parts + 4, copy + 4, size - 4);
         }
-        CHECK(same_results(&p, &plain), "%s, longer %s: other results", cases[i].name, struct_names[which]);
+        CHECK(same_results(&p, &plain), "%s, longer %s: other results", cases[i].name, name);
         fill_outputs(&p);
         if (which == 2) continue;
         copy[size + (size_t)k - 1] = 1; /* asks for something unknown */
-        refused_by_all(&p, SEGLOSS_STRUCT_SIZE, struct_names[which], "an unknown option", 0);
+        refused_by_all(&p, SEGLOSS_STRUCT_SIZE, name, "an unknown option", 0);
       }
       *place = before;
     }
     /* Exactly what is described is read. */
-    p.a.options = at_the_end(&cases[i].options, e->options_size, 0);
+    p.a.options = at_the_end(&p.options, e->options_size, 0);
     accepted(&p, e->run, "options at the end of memory");
     CHECK(same_results(&p, &plain), "%s: options at the end of memory", cases[i].name);
     free_problem(&p);
@@ -674,87 +732,155 @@ static void struct_sizes(void) {
   }
 }
 
-/* Every option with its kind: a number, a count, or a whole number of 0 ... last. */
-enum { NUMBER = -1, COUNT = -2 };
+/* Every option with its kind: a number (of at least 0, above 0, or of 0 ... 1), a count, a target to ignore, or a whole number of
+   0 ... last. */
+enum { NUMBER = -1, COUNT = -2, NOT_NEGATIVE = -3, FRACTION = -4, IGNORABLE = -5, POSITIVE = -6 };
 
-static const struct {
+typedef struct field {
   const entry *entry;
   size_t offset;
   const char *name;
   int last;
-} fields[] = {
-    {&MASK_DICE, offsetof(segloss_mask_dice_options, eps), "eps", NUMBER},
-    {&MASK_L1, offsetof(segloss_mask_l1_options, eps), "eps", NUMBER},
-    {&BALANCE, offsetof(segloss_balance_options, main_loss), "main_loss", SEGLOSS_MAIN_CROSS_ENTROPY},
-    {&BALANCE, offsetof(segloss_balance_options, balance_loss), "balance_loss", 1},
-    {&BALANCE, offsetof(segloss_balance_options, bce_form), "bce_form", SEGLOSS_BCE_LOGITS},
-    {&BALANCE, offsetof(segloss_balance_options, truncate_weights), "truncate_weights", 1},
-    {&BALANCE, offsetof(segloss_balance_options, clean), "clean", 1},
-    {&BALANCE, offsetof(segloss_balance_options, negative_ratio), "negative_ratio", NUMBER},
-    {&BALANCE, offsetof(segloss_balance_options, eps), "eps", NUMBER},
-    {&BALANCE, offsetof(segloss_balance_options, fallback_negative_num), "fallback_negative_num", COUNT},
-    {&BALANCE_MAP, offsetof(segloss_balance_options, bce_form), "bce_form", SEGLOSS_BCE_LOGITS},
-    {&BALANCE_MAP_BACKWARD, offsetof(segloss_balance_options, main_loss), "main_loss", SEGLOSS_MAIN_CROSS_ENTROPY},
-    {&DB, offsetof(segloss_db_options, variant), "variant", SEGLOSS_DB_PAPER},
-    {&DB, offsetof(segloss_db_options, balance_loss), "balance_loss", 1},
-    {&DB, offsetof(segloss_db_options, main_loss), "main_loss", SEGLOSS_MAIN_CROSS_ENTROPY},
-    {&DB, offsetof(segloss_db_options, alpha), "alpha", NUMBER},
-    {&DB, offsetof(segloss_db_options, beta), "beta", NUMBER},
-    {&DB, offsetof(segloss_db_options, negative_ratio), "negative_ratio", NUMBER},
-    {&DB, offsetof(segloss_db_options, eps), "eps", NUMBER},
-    {&DB, offsetof(segloss_db_options, step_k), "step_k", NUMBER},
-    {&DB, offsetof(segloss_db_options, fallback_negative_num), "fallback_negative_num", COUNT},
-    {&L1_BALANCE_CE, offsetof(segloss_l1_balance_ce_options, eps), "eps", NUMBER},
-    {&L1_BALANCE_CE, offsetof(segloss_l1_balance_ce_options, l1_scale), "l1_scale", NUMBER},
-    {&L1_BALANCE_CE, offsetof(segloss_l1_balance_ce_options, bce_scale), "bce_scale", NUMBER},
-    {&L1_BALANCE_CE, offsetof(segloss_l1_balance_ce_options, negative_ratio), "negative_ratio", NUMBER},
-    {&DB_STEP, offsetof(segloss_db_step_options, k), "k", NUMBER},
-    {&DB_STEP_BACKWARD, offsetof(segloss_db_step_options, k), "k", NUMBER},
+} field;
+
+#define FIELD(ENTRY, loss, name, last) {&ENTRY, offsetof(segloss_##loss##_options, name), #name, last}
+
+static const field fields[] = {
+    FIELD(MASK_DICE, mask_dice, eps, NUMBER),
+    FIELD(MASK_L1, mask_l1, eps, NUMBER),
+    FIELD(BALANCE, balance, main_loss, SEGLOSS_MAIN_CROSS_ENTROPY),
+    FIELD(BALANCE, balance, balance_loss, 1),
+    FIELD(BALANCE, balance, bce_form, SEGLOSS_BCE_LOGITS),
+    FIELD(BALANCE, balance, truncate_weights, 1),
+    FIELD(BALANCE, balance, clean, 1),
+    FIELD(BALANCE, balance, negative_ratio, NUMBER),
+    FIELD(BALANCE, balance, eps, NUMBER),
+    FIELD(BALANCE, balance, fallback_negative_num, COUNT),
+    FIELD(BALANCE_MAP, balance, bce_form, SEGLOSS_BCE_LOGITS),
+    FIELD(BALANCE_MAP_BACKWARD, balance, main_loss, SEGLOSS_MAIN_CROSS_ENTROPY),
+    FIELD(DB, db, variant, SEGLOSS_DB_PAPER),
+    FIELD(DB, db, balance_loss, 1),
+    FIELD(DB, db, main_loss, SEGLOSS_MAIN_CROSS_ENTROPY),
+    FIELD(DB, db, alpha, NUMBER),
+    FIELD(DB, db, beta, NUMBER),
+    FIELD(DB, db, negative_ratio, NUMBER),
+    FIELD(DB, db, eps, NUMBER),
+    FIELD(DB, db, step_k, NUMBER),
+    FIELD(DB, db, fallback_negative_num, COUNT),
+    FIELD(L1_BALANCE_CE, l1_balance_ce, eps, NUMBER),
+    FIELD(L1_BALANCE_CE, l1_balance_ce, l1_scale, NUMBER),
+    FIELD(L1_BALANCE_CE, l1_balance_ce, bce_scale, NUMBER),
+    FIELD(L1_BALANCE_CE, l1_balance_ce, negative_ratio, NUMBER),
+    FIELD(DB_STEP, db_step, k, NUMBER),
+    FIELD(DB_STEP_BACKWARD, db_step, k, NUMBER),
+    FIELD(CTPN, ctpn, variant, SEGLOSS_CTPN_PAPER),
+    FIELD(CTPN, ctpn, sigma2, POSITIVE),
+    FIELD(CTPN, ctpn, lambda1, NUMBER),
+    FIELD(CTPN, ctpn, lambda2, NUMBER),
+    FIELD(DICE, dice, reserved, 0),
+    FIELD(DICE, dice, smooth, NUMBER),
+    FIELD(DICE_BCE, dice_bce, reserved, 0),
+    FIELD(DICE_BCE, dice_bce, smooth, NUMBER),
+    FIELD(IOU, iou, reserved, 0),
+    FIELD(IOU, iou, smooth, NUMBER),
+    FIELD(TVERSKY, tversky, reserved, 0),
+    FIELD(TVERSKY, tversky, alpha, NUMBER),
+    FIELD(TVERSKY, tversky, beta, NUMBER),
+    FIELD(TVERSKY, tversky, smooth, NUMBER),
+    FIELD(FOCAL_TVERSKY, focal_tversky, reserved, 0),
+    FIELD(FOCAL_TVERSKY, focal_tversky, alpha, NUMBER),
+    FIELD(FOCAL_TVERSKY, focal_tversky, beta, NUMBER),
+    FIELD(FOCAL_TVERSKY, focal_tversky, gamma, NOT_NEGATIVE),
+    FIELD(FOCAL_TVERSKY, focal_tversky, smooth, NUMBER),
+    FIELD(BCE, bce, form, SEGLOSS_BCE_LOGITS),
+    FIELD(FOCAL, focal, variant, SEGLOSS_FOCAL_PAPER),
+    FIELD(FOCAL, focal, from_logits, 1),
+    FIELD(FOCAL, focal, reserved, 0),
+    FIELD(FOCAL, focal, alpha, NUMBER),
+    FIELD(FOCAL, focal, gamma, NOT_NEGATIVE),
+    FIELD(SMOOTH_L1, smooth_l1, reduction, SEGLOSS_SUM),
+    FIELD(SMOOTH_L1, smooth_l1, beta, NOT_NEGATIVE),
+    FIELD(CROSS_ENTROPY, cross_entropy, reduction, SEGLOSS_SUM),
+    FIELD(CROSS_ENTROPY, cross_entropy, has_ignore_index, 1),
+    FIELD(CROSS_ENTROPY, cross_entropy, reserved, 0),
+    FIELD(CROSS_ENTROPY, cross_entropy, ignore_index, IGNORABLE),
+    FIELD(CROSS_ENTROPY, cross_entropy, label_smoothing, FRACTION),
 };
 
+/* Of the struct that all losses with classes point to. */
+static const field class_fields[] = {
+    {NULL, offsetof(segloss_classes, activation), "activation", SEGLOSS_NO_ACTIVATION},
+    {NULL, offsetof(segloss_classes, average), "average", SEGLOSS_MACRO},
+    {NULL, offsetof(segloss_classes, per_sample), "per_sample", 1},
+    {NULL, offsetof(segloss_classes, absent), "absent", SEGLOSS_ABSENT_ZERO},
+    {NULL, offsetof(segloss_classes, reduction), "reduction", SEGLOSS_SUM},
+    {NULL, offsetof(segloss_classes, has_ignore_index), "has_ignore_index", 1},
+    {NULL, offsetof(segloss_classes, reserved), "reserved", 0},
+    {NULL, offsetof(segloss_classes, ignore_index), "ignore_index", IGNORABLE},
+};
+
+/* Puts bad value 0, 1, 2 or 3 of its kind into a field. */
+static void put_bad(void *structure, const field *f, int k) {
+  char *at = (char *)structure + f->offset;
+  if (f->last == COUNT || f->last == IGNORABLE) {
+    static const int64_t counts[4] = {-1, INT64_MIN, -1000, INT32_MIN};
+    static const int64_t labels[4] = {((int64_t)1 << 24) + 1, -((int64_t)1 << 24) - 1, INT64_MAX, INT64_MIN};
+    memcpy(at, f->last == COUNT ? &counts[k] : &labels[k], 8);
+  } else if (f->last < 0) {
+    double number = k == 0 ? NAN : k == 1 ? INFINITY : k == 2 ? -INFINITY : -NAN;
+    if (k == 3 && f->last != NUMBER) number = f->last == POSITIVE ? 0 : -5e-324;
+    if (k == 2 && f->last == FRACTION) number = 1.0000001;
+    memcpy(at, &number, 8);
+  } else {
+    int32_t number = k == 0 ? -1 : k == 1 ? f->last + 1 : k == 2 ? INT32_MAX : INT32_MIN;
+    memcpy(at, &number, 4);
+  }
+}
+
 static void option_values(void) {
-  static const double wild[] = {1e308, -1e308, 5e-324, -1, 0};
+  static const double wild[] = {1e308, 5e-324, 0, -1, -1e308};
   size_t f;
   int i, k;
   for (i = 0; i < case_count; ++i) {
     problem p;
-    options o;
+    options good;
     segloss_execution execution;
     make_small(&p, &cases[i], U8);
     prepare(&p);
-    p.a.options = &o;
+    good = p.options;
     for (f = 0; f < sizeof fields / sizeof *fields; ++f) {
-      char *field = (char *)&o + fields[f].offset;
-      if (fields[f].entry != cases[i].entry) continue;
+      char *at = (char *)&p.options + fields[f].offset;
+      int last = fields[f].last;
+      if (!is_of(cases[i].entry, fields[f].entry)) continue;
+      if (last == IGNORABLE && ignored_by(&cases[i]) == INT64_MIN) continue; /* not read */
       for (k = 0; k < 4; ++k) {
-        o = cases[i].options;
-        if (fields[f].last == NUMBER) {
-          double bad = k == 0 ? NAN : k == 1 ? INFINITY : k == 2 ? -INFINITY : -NAN;
-          memcpy(field, &bad, 8);
-        } else if (fields[f].last == COUNT) {
-          int64_t bad = k == 0 ? -1 : k == 1 ? INT64_MIN : k == 2 ? -1000 : INT32_MIN;
-          memcpy(field, &bad, 8);
-        } else {
-          int32_t bad = k == 0 ? -1 : k == 1 ? fields[f].last + 1 : k == 2 ? INT32_MAX : INT32_MIN;
-          memcpy(field, &bad, 4);
-        }
+        put_bad(&p.options, &fields[f], k);
         refused_by_all(&p, SEGLOSS_OPTION, fields[f].name, "a value", 0);
+        p.options = good;
       }
-      for (k = 0; k < 5 && fields[f].last == NUMBER; ++k) { /* finite: whatever comes out, it comes out */
-        o = cases[i].options;
-        memcpy(field, &wild[k], 8);
+      for (k = 0; k < (last == NUMBER ? 5 : last == NOT_NEGATIVE ? 3 : last == POSITIVE ? 2 : 0); ++k) { /* whatever comes out, it comes out */
+        memcpy(at, &wild[k], 8);
         accepted(&p, p.c->entry->run, fields[f].name);
         accepted_in_two(&p, fields[f].name);
+        p.options = good;
       }
-      if (fields[f].last == COUNT) {
+      if (last == COUNT) {
         int64_t most = INT64_MAX;
-        o = cases[i].options;
-        memcpy(field, &most, 8);
+        memcpy(at, &most, 8);
         accepted(&p, p.c->entry->run, fields[f].name);
+        p.options = good;
       }
       fill_outputs(&p);
     }
-    o = cases[i].options;
+    for (f = 0; f < sizeof class_fields / sizeof *class_fields && p.c->entry->classes; ++f) {
+      segloss_classes good_classes = p.classes;
+      for (k = 0; k < 4; ++k) {
+        if (class_fields[f].last == IGNORABLE) p.classes.has_ignore_index = 1; /* else it is not read */
+        put_bad(&p.classes, &class_fields[f], k);
+        refused_by_all(&p, SEGLOSS_OPTION, class_fields[f].name, "a value", 0);
+        p.classes = good_classes;
+      }
+    }
     for (k = 0; k < 4; ++k) {
       execution = segloss_execution_default();
       p.a.execution = &execution;
@@ -774,19 +900,163 @@ static void option_values(void) {
   }
 }
 
+static int has_balance_options(const entry *e) {
+  return e == &BALANCE || e == &BALANCE_MAP || e == &BALANCE_MAP_BACKWARD;
+}
+
+/* Arrays for classes: their lengths and what they hold. */
+static void class_arrays(void) {
+  static const int64_t lengths[] = {H - 1, H + 1, 0, -1, INT64_MIN, INT64_MAX, 65537};
+  static const double numbers_[] = {NAN, INFINITY, -INFINITY};
+  int i, k;
+  for (i = 0; i < case_count; ++i) {
+    problem p;
+    double weights[H];
+    int64_t chosen[H + 1];
+    const entry *e = cases[i].entry;
+    int is_mean = e->items == ELEMENTS; /* takes no `classes` at all */
+    const double **own = (const double **)((char *)&p.options + e->numbers);
+    int64_t *own_length = (int64_t *)((char *)&p.options + e->numbers + sizeof *own);
+    int is_logits = !is_of(e, &BCE) || cases[i].options.bce.form == SEGLOSS_BCE_LOGITS;
+    const char *own_name = is_of(e, &BCE) ? "pos_weight" : "class_weight";
+    make_small(&p, &cases[i], U8);
+    prepare(&p);
+    for (k = 0; k < H; ++k) weights[k] = 1;
+    if (e->classes) {
+      segloss_classes good = p.classes;
+      p.classes.class_weight = weights;
+      for (k = 0; k < 7; ++k) {
+        p.classes.class_weight_length = lengths[k];
+        refused_by_all(&p, SEGLOSS_OPTION, "class_weight", "a length", 0);
+      }
+      p.classes.class_weight_length = H;
+      for (k = 0; k < 3; ++k) {
+        weights[k] = numbers_[k];
+        refused_by_all(&p, SEGLOSS_OPTION, "class_weight", "a number", 0);
+        weights[k] = 1;
+      }
+      p.classes.class_weight = NULL;
+      refused_by_all(&p, SEGLOSS_NULL_POINTER, "class_weight", "NULL for numbers", 0);
+      for (k = 3; k < 7; ++k) {
+        p.classes.class_weight_length = lengths[k];
+        refused_by_all(&p, SEGLOSS_OPTION, "class_weight", "a length without numbers", 0);
+      }
+      p.classes = good;
+      p.classes.classes = chosen;
+      for (k = 3; k < 7; ++k) {
+        p.classes.classes_length = lengths[k];
+        refused_by_all(&p, SEGLOSS_OPTION, "classes", "a length", 0);
+      }
+      for (k = 0; k <= H; ++k) chosen[k] = k % H;
+      for (k = 0; k < 6; ++k) { /* one too many, one twice, outside */
+        int is_long = k == 0;
+        p.classes.classes_length = is_long ? H + 1 : 3;
+        if (k > 0) chosen[1] = k == 1 ? 0 : k == 2 ? -1 : k == 3 ? H : k == 4 ? INT64_MAX : INT64_MIN;
+        refused_by_all(&p, is_mean ? SEGLOSS_UNSUPPORTED : SEGLOSS_OPTION, "classes", "a class", 0);
+      }
+      p.classes.classes_length = 0; /* not NULL: none of them */
+      refused_by_all(&p, is_mean ? SEGLOSS_UNSUPPORTED : SEGLOSS_OPTION, "classes", "nothing", 0);
+      p.classes.classes = NULL, p.classes.classes_length = 1;
+      refused_by_all(&p, SEGLOSS_NULL_POINTER, "classes", "NULL for classes", 0);
+      p.classes = good;
+    }
+    if (e->numbers && is_logits) {
+      *own = weights;
+      for (k = 0; k < 7; ++k) {
+        *own_length = lengths[k];
+        if (is_of(e, &BCE) && lengths[k] == 0) continue; /* 1 */
+        refused_by_all(&p, SEGLOSS_OPTION, own_name, "a length", 0);
+      }
+      *own_length = H;
+      for (k = 0; k < 3; ++k) {
+        weights[k] = numbers_[k];
+        refused_by_all(&p, SEGLOSS_OPTION, own_name, "a number", 0);
+        weights[k] = 1;
+      }
+      *own = NULL;
+      refused_by_all(&p, SEGLOSS_NULL_POINTER, own_name, "NULL for numbers", 0);
+    } else if (e->numbers) {
+      *own = weights, *own_length = 1;
+      refused_by_all(&p, SEGLOSS_UNSUPPORTED, own_name, "factors of logits", 0);
+    }
+    free_problem(&p);
+  }
+}
+
+/* Labels outside the classes. */
+static void labels(void) {
+  static const int64_t outside[] = {H, -1, 254, 1 << 24, INT32_MAX, INT32_MIN, ((int64_t)1 << 32) + 1, INT64_MAX, INT64_MIN};
+  static const int label_types[] = {U8, I32, I64};
+  int i, t;
+  size_t v;
+  for (i = 0; i < case_count; ++i)
+    for (t = 0; t < 3 && is_class_label(cases[i].roles[1]); ++t)
+      for (v = 0; v < sizeof outside / sizeof *outside; ++v) {
+        problem p;
+        int64_t value = outside[v];
+        int32_t narrow = (int32_t)value;
+        int status;
+        if (t < 2 && (t == 0 ? value < 0 || value > 255 : narrow != value)) continue;
+        make_small(&p, &cases[i], label_types[t]);
+        if (t == 2) memcpy(element(&p.inputs[1], N * W - 2), &value, 8);
+        else put(element(&p.inputs[1], N * W - 2), label_types[t], (double)value);
+        status = p.c->entry->run(&p.a);
+        CHECK(status == SEGLOSS_OUT_OF_RANGE && names(p.error.message, "target"), "%s, label %g: %s: %s", cases[i].name,
+              (double)value, segloss_status_name(status), p.error.message);
+        if (p.c->entry->statistics) {
+          status = p.c->entry->statistics(&p.a);
+          CHECK(status == SEGLOSS_OUT_OF_RANGE, "%s, label %g: %s", cases[i].name, (double)value,
+                segloss_status_name(status));
+        }
+        free_problem(&p);
+      }
+}
+
+/* What a mean over elements has no use for. */
+static void without_classes(problem *p, const char *name) {
+  segloss_classes good = p->classes;
+  int64_t first = 0;
+  int k;
+  for (k = 0; k < 5; ++k) {
+    if (k == 0) p->classes.activation = SEGLOSS_SOFTMAX;
+    if (k == 1) p->classes.average = SEGLOSS_MACRO;
+    if (k == 2) p->classes.per_sample = 1;
+    if (k == 3) p->classes.absent = SEGLOSS_ABSENT_SKIP;
+    if (k == 4) p->classes.classes = &first, p->classes.classes_length = 1;
+    refused_by_all(p, SEGLOSS_UNSUPPORTED, name, "an option of scores", 0);
+    p->classes = good;
+  }
+}
+
 /* Options that are good each by itself, and have no meaning together. */
 static void combinations(void) {
   int i, main_loss;
   for (i = 0; i < case_count; ++i) {
     problem p;
-    options o = cases[i].options;
+    options o;
     const entry *e = cases[i].entry;
     make_small(&p, &cases[i], U8);
     prepare(&p);
+    o = p.options;
     p.a.options = &o;
+    if (e->classes && e->items == ELEMENTS) without_classes(&p, "classes");
+    if (is_of(e, &DICE_BCE)) {
+      p.classes.activation = SEGLOSS_SOFTMAX;
+      refused_by_all(&p, SEGLOSS_UNSUPPORTED, "activation", "softmax of two-sided terms", 0);
+    }
+    if (e == &FOCAL && o.focal.variant == SEGLOSS_FOCAL_PUBLISHED) {
+      problem items = p;
+      p.classes.reduction = SEGLOSS_SUM;
+      refused_by_all(&p, SEGLOSS_UNSUPPORTED, "reduction", "a sum of one factor", 0);
+      p.classes.reduction = SEGLOSS_MEAN;
+      p.a.parts = NULL; /* the fourth function, which this variant lacks */
+      items.a.inputs[4] = NULL, items.a.outputs[1] = NULL;
+      CHECK(FOCAL_ITEMS.run(&items.a) == SEGLOSS_UNSUPPORTED && names(p.error.message, "reduction"), "%s: items: %s",
+            p.c->name, p.error.message);
+    }
     for (main_loss = SEGLOSS_MAIN_EUCLIDEAN; main_loss <= SEGLOSS_MAIN_CROSS_ENTROPY; ++main_loss) {
       if (e == &DB) o.db.main_loss = main_loss;
-      else if (e->options_size == sizeof o.balance) o.balance.main_loss = main_loss;
+      else if (has_balance_options(e)) o.balance.main_loss = main_loss;
       else continue;
       refused_by_all(&p, SEGLOSS_UNSUPPORTED, "main_loss", "one that never worked", 0);
     }
@@ -821,14 +1091,15 @@ static void statistics(void) {
   for (i = 0; i < case_count; ++i) {
     problem p;
     double good[MAX_STATISTICS];
-    int n = cases[i].length;
+    int n;
     int64_t lengths[6];
     if (!cases[i].entry->statistics) continue;
-    lengths[0] = 0, lengths[1] = -1, lengths[2] = n - 1, lengths[3] = n + 1, lengths[4] = INT64_MAX;
-    lengths[5] = INT64_MIN;
     make_small(&p, &cases[i], U8);
     prepare(&p);
-    memcpy(good, p.statistics, sizeof good);
+    n = p.length;
+    lengths[0] = 0, lengths[1] = -1, lengths[2] = n - 1, lengths[3] = n + 1, lengths[4] = INT64_MAX;
+    lengths[5] = INT64_MIN;
+    memcpy(good, p.statistics, (size_t)n * sizeof *good);
     for (k = 0; k < 6; ++k) {
       p.a.length = lengths[k];
       refused(&p, cases[i].entry->statistics, SEGLOSS_STATISTICS, "statistics", "a length");
@@ -861,25 +1132,31 @@ static void values(void) {
         for (v = 0; v < sizeof outside / sizeof *outside; ++v) {
           const entry *e = cases[i].entry;
           const options *o = &cases[i].options;
-          char role = e->roles[k];
+          char role = cases[i].roles[k];
           int is_bce = e == &L1_BALANCE_CE || (e == &DB && o->db.main_loss == SEGLOSS_MAIN_BCE) ||
-                       (e->options_size == sizeof o->balance && o->balance.main_loss == SEGLOSS_MAIN_BCE &&
+                       (has_balance_options(e) && o->balance.main_loss == SEGLOSS_MAIN_BCE &&
                         o->balance.bce_form != SEGLOSS_BCE_LOGITS);
           int is_torch = is_bce && (e == &L1_BALANCE_CE || (e == &DB && o->db.variant != SEGLOSS_DB_PUBLISHED) ||
-                                    (e->options_size == sizeof o->balance && o->balance.bce_form == SEGLOSS_BCE_TORCH));
+                                    (has_balance_options(e) && o->balance.bce_form == SEGLOSS_BCE_TORCH));
           int is_probability = (is_bce && role == 'p' && k == 0) || (is_torch && role == 'g') ||
-                               (e == &DB && o->db.variant == SEGLOSS_DB_PAPER && o->db.step_k == 0 && k == 2);
+                               (e == &DB && o->db.variant == SEGLOSS_DB_PAPER && o->db.step_k == 0 && k == 2) ||
+                               (cases[i].bounded >> k & 1);
           int is_read = !(e == &DB && o->db.variant == SEGLOSS_DB_PAPER && o->db.step_k != 0 && k == 2);
           segloss_execution execution = segloss_execution_default();
           problem p;
+          int64_t last;
           int32_t status, want = is_probability ? SEGLOSS_OUT_OF_RANGE : SEGLOSS_OK;
-          if (is_absent(&cases[i], k)) continue;
+          if (is_absent(&cases[i], k) || is_class_label(role)) continue; /* labels: below */
+          if (role == 'a') want = outside[v] == -1 ? SEGLOSS_OK : SEGLOSS_OUT_OF_RANGE;
+          if (role == 'a') is_probability = 1; /* NaN is outside as well */
           make_problem(&p, &cases[i], types_[t], types_[t], N, H, W, 0, 3, place_by_malloc, NULL);
-          put(element(&p.inputs[k], N * H * W - 2), types_[t], outside[v]);
+          last = count_of(&p.inputs[k]) - (count_of(&p.inputs[k]) > 1 ? 2 : 1);
+          if (role == 'B' && cases[i].anchors == HEADS) ++last; /* dh; dw is not read */
+          put(element(&p.inputs[k], last), types_[t], outside[v]);
           status = e->run(&p.a);
           CHECK(status == want, "%s, %s = %g: %s", cases[i].name, e->inputs[k], outside[v], segloss_status_name(status));
           CHECK(status == SEGLOSS_OK || names(p.error.message, e->inputs[k]), "%s: %s", cases[i].name, p.error.message);
-          CHECK(status == SEGLOSS_OK || strstr(p.error.message, "(1, 4, 5)"), "%s: %s", cases[i].name, p.error.message);
+          CHECK(status == SEGLOSS_OK || role != 'p' || strstr(p.error.message, "(1, 4, 5)"), "%s: %s", cases[i].name, p.error.message);
           p.a.execution = &execution;
           execution.non_finite = SEGLOSS_REFUSE;
           if (is_read && !is_probability && !isfinite(outside[v])) want = SEGLOSS_NON_FINITE;
@@ -901,20 +1178,22 @@ static void masked_values(void) {
         static const unsigned char all_ones[8] = {0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF};
         segloss_execution execution = segloss_execution_default();
         problem p, plain;
-        const char *roles = cases[i].entry->roles, *mask = strchr(roles, 'm');
-        if (!mask || is_absent(&cases[i], (int)(mask - roles))) continue;
+        const char *roles = cases[i].roles;
+        if (!strpbrk(roles, "mMU")) continue;
         make_problem(&p, &cases[i], types_[t], U8, N, H, W, 0, 3, place_by_malloc, NULL);
         make_problem(&plain, &cases[i], types_[t], U8, N, H, W, 0, 3, place_by_malloc, NULL);
         for (k = 0; k < input_count(&cases[i]); ++k) {
           problem *of[2];
-          int j;
+          int j, h;
           of[0] = &p, of[1] = &plain;
-          for (j = 0; j < 2 && p.a.inputs[k]; ++j) {
-            unsigned char *at = element(&of[j]->inputs[k], 17);
-            if (roles[k] == 'm' || j == 1) memset(at, 0, size_of(p.types[k]));
-            else if (v == 0) memcpy(at, all_ones, size_of(p.types[k])); /* NaN */
-            else put(at, p.types[k], v == 1 ? 2.0 : -0.5);
-          }
+          if (roles[k] == 'i' && p.c->entry->items == SCORES) continue;
+          for (j = 0; j < 2 && p.a.inputs[k]; ++j)
+            for (h = 0; h < count_of(&p.inputs[k]) / (N * W); ++h) { /* one position, in every class */
+              unsigned char *at = element(&of[j]->inputs[k], (count_of(&p.inputs[k]) / W / N + h) * W + 3);
+              if (is_mask(roles[k]) || j == 1) memset(at, 0, size_of(p.types[k]));
+              else if (v == 0) memcpy(at, all_ones, size_of(p.types[k])); /* NaN */
+              else put(at, p.types[k], v == 1 ? 2.0 : -0.5);
+            }
         }
         execution.non_finite = SEGLOSS_SKIP_MASKED;
         p.a.execution = &execution;
@@ -922,6 +1201,47 @@ static void masked_values(void) {
         accepted(&plain, cases[i].entry->run, "masked zeros");
         accepted(&p, cases[i].entry->run, "masked anything");
         CHECK(same_results(&p, &plain), "%s, %s: masked elements count", cases[i].name, types[types_[t]].name);
+        free_problem(&p);
+        free_problem(&plain);
+      }
+}
+
+/* Elements with the target to ignore may hold anything as well, under any policy. */
+static void ignored_values(void) {
+  int i, k, v, t, h;
+  for (i = 0; i < case_count; ++i)
+    for (t = 0; t < 4 && ignored_by(&cases[i]) == IGNORED; ++t)
+      for (v = 0; v < 3; ++v) {
+        static const int types_[] = {F32, F64, F16, BF16};
+        static const int policies[] = {SEGLOSS_PROPAGATE, SEGLOSS_SKIP_MASKED, SEGLOSS_REFUSE};
+        segloss_execution execution = segloss_execution_default();
+        problem p, plain;
+        make_problem(&p, &cases[i], types_[t], types_[t], N, H, W, 0, 3, place_by_malloc, NULL);
+        make_problem(&plain, &cases[i], types_[t], types_[t], N, H, W, 0, 3, place_by_malloc, NULL);
+        for (h = 0; h < count_of(&p.inputs[1]) / (N * W); ++h) {
+          int64_t at = (count_of(&p.inputs[1]) / W / N + h) * W + 3;
+          put(element(&p.inputs[1], at), p.types[1], IGNORED);
+          put(element(&plain.inputs[1], at), p.types[1], IGNORED);
+        }
+        for (k = 0; k < input_count(p.c); ++k) { /* prediction and weights there, in every class */
+          if (!is_prediction(p.c->roles[k]) && !is_one_of("wWV", p.c->roles[k])) continue;
+          for (h = 0; h < count_of(&p.inputs[k]) / (N * W); ++h) {
+            int64_t index = (count_of(&p.inputs[k]) / W / N + h) * W + 3;
+            unsigned char *at = element(&p.inputs[k], index);
+            if (v == 0) memset(at, 0xFF, size_of(types_[t])); /* NaN */
+            else put(at, types_[t], v == 1 ? 2.0 : -0.5);
+            memset(element(&plain.inputs[k], index), 0, size_of(types_[t]));
+          }
+        }
+        for (k = 0; k < 3; ++k) {
+          execution.non_finite = policies[k];
+          if (policies[k] == SEGLOSS_REFUSE && v == 0 && strpbrk(p.c->roles, "wWV")) continue; /* weights are looked at */
+          p.a.execution = plain.a.execution = &execution;
+          fill_outputs(&p), fill_outputs(&plain);
+          accepted(&plain, cases[i].entry->run, "ignored zeros");
+          accepted(&p, cases[i].entry->run, "ignored anything");
+          CHECK(same_results(&p, &plain), "%s, %s: ignored elements count", cases[i].name, types[types_[t]].name);
+        }
         free_problem(&p);
         free_problem(&plain);
       }
@@ -939,13 +1259,20 @@ static void empty_tensors(void) {
         problem p;
         const entry *e = cases[i].entry;
         make_problem(&p, &cases[i], F32, U8, shapes[s][0], shapes[s][1], shapes[s][2], 0, 3, place_by_malloc, NULL);
-        free_problem(&p);
         for (k = 0; k < MAX_INPUTS + MAX_OUTPUTS; ++k) {
           segloss_tensor *t = k < MAX_INPUTS ? &p.inputs[k] : &p.outputs[k - MAX_INPUTS];
+          if (!t->data || count_of(t) > 0) continue;
+          free(t->data);
           t->data = NULL;
           if (!is_dense) t->flags = 0, t->strides[0] = INT64_MIN, t->strides[1] = 1, t->strides[2] = INT64_MAX;
           if (!is_dense && t->shape[0] > 1) t->strides[0] = 0;
           if (!is_dense && t->shape[2] > 1) t->strides[2] = 0;
+        }
+        if (shapes[s][1] == 0 && needs_classes(&cases[i])) {
+          int32_t status = e->run(&p.a);
+          CHECK(status == SEGLOSS_SHAPE, "%s, no classes: %s %s", cases[i].name, segloss_status_name(status), p.error.message);
+          free_problem(&p);
+          continue;
         }
         accepted(&p, e->run, "nothing");
         accepted_in_two(&p, "nothing, in two");
@@ -954,9 +1281,10 @@ static void empty_tensors(void) {
                      (e == &DB && cases[i].options.db.variant != SEGLOSS_DB_PAPER) || e == &L1_BALANCE_CE;
           double want = dice ? 1 : 0;
           if (e == &DB && strstr(cases[i].name, "OHEM")) want = 5 + 1; /* an OHEM Dice of nothing is 1, times alpha */
-          if (cases[i].absent && e->predictions == 3) want = 0;
+          if (strchr(cases[i].roles, '-') && e->predictions == 3) want = 0;
           CHECK(p.parts.numbers[1] == want, "%s of nothing is %g, not %g", cases[i].name, p.parts.numbers[1], want);
         }
+        free_problem(&p);
       }
 }
 
@@ -965,7 +1293,7 @@ static void ranks(void) {
   for (i = 0; i < case_count; ++i) {
     const entry *e = cases[i].entry;
     problem p, plain;
-    if (e == &DB || e == &L1_BALANCE_CE || strstr(cases[i].name, "OHEM")) continue;
+    if (e == &DB || e == &L1_BALANCE_CE || e == &CTPN || strstr(cases[i].name, "OHEM") || e->items) continue;
     for (rank = 0; rank <= SEGLOSS_MAX_RANK; ++rank) {
       int64_t count = rank ? N * H * W : 1;
       make_problem(&p, &cases[i], F32, U8, 1, 1, count, 0, 3, place_by_malloc, NULL);
@@ -986,6 +1314,81 @@ static void ranks(void) {
       free_problem(&plain);
     }
   }
+}
+
+/* Classes and positions: any number of dimensions behind the classes, or none. */
+static void ranks_of_classes(void) {
+  int i, rank, k, d;
+  for (i = 0; i < case_count; ++i)
+    for (rank = 2; rank <= SEGLOSS_MAX_RANK && cases[i].entry->items; ++rank) {
+      problem p, plain;
+      int64_t w = rank == 2 ? 1 : W;
+      make_problem(&p, &cases[i], F32, U8, N, H, w, 0, 3, place_by_malloc, NULL);
+      make_problem(&plain, &cases[i], F32, U8, N, H, w, 0, 3, place_by_malloc, NULL);
+      for (k = 0; k < MAX_INPUTS + MAX_OUTPUTS; ++k) {
+        segloss_tensor *t = k < MAX_INPUTS ? &p.inputs[k] : &p.outputs[k - MAX_INPUTS];
+        char role = k >= MAX_INPUTS ? has_output(p.c, k - MAX_INPUTS) ? output_role(p.c, k - MAX_INPUTS) : '-'
+                    : k < input_count(p.c) ? p.c->roles[k] : '-';
+        if (role == '-' || (role == 'i' && p.c->entry->items == SCORES)) continue;
+        t->rank += rank - 3;
+        for (d = t->rank - 1; d >= 0; --d) t->shape[d] = d >= t->rank - 1 && rank > 2 ? w : d >= 2 ? 1 : t->shape[d];
+        if (is_one_of("kUV", role) || (role == 'i' && p.c->entry->items == POSITIONS))
+          for (d = 1; d < t->rank - 1; ++d) t->shape[d] = 1;
+      }
+      accepted(&p, cases[i].entry->run, "a rank");
+      accepted(&plain, cases[i].entry->run, "rank 3");
+      CHECK(same_results(&p, &plain), "%s, rank %d: not what rank 3 gives", cases[i].name, rank);
+      free_problem(&p);
+      free_problem(&plain);
+    }
+}
+
+/* Runs p without outputs on inputs of another shape, all of whose elements are in one place. */
+static int32_t run_broadcast(problem *p, int64_t n, int64_t h, int64_t w) {
+  segloss_tensor inputs[MAX_INPUTS];
+  int k;
+  for (k = 0; k < input_count(p->c); ++k) {
+    int64_t shape[SEGLOSS_MAX_RANK], strides[SEGLOSS_MAX_RANK] = {0};
+    const segloss_tensor *t = &p->inputs[k];
+    int rank = shape_of(p->c, p->c->roles[k], n, h, w, shape);
+    if (!p->a.inputs[k]) continue;
+    inputs[k] = segloss_from_dlpack(t->data, SEGLOSS_DEVICE_CPU, 0, rank, t->type_code, t->type_bits, 1, shape, strides, 0);
+    p->a.inputs[k] = &inputs[k];
+  }
+  for (k = 0; k < MAX_OUTPUTS; ++k) p->a.outputs[k] = NULL;
+  fill_outputs(p);
+  return p->c->entry->run(&p->a);
+}
+
+/* Very many samples, classes or positions in one place: a status, in a time that a caller waits for. */
+static void extremes(void) {
+  static const int64_t shapes[][3] = {{(int64_t)1 << 25, H, (int64_t)1 << 25}, {(int64_t)1 << 40, H, 1},
+                                      {1, H, (int64_t)1 << 40}, {(int64_t)1 << 55, H, 0}, {(int64_t)1 << 55, 1, 0},
+                                      {0, H, (int64_t)1 << 55}, {1, 70000, 3}, {1, 65536, 1}};
+  int i;
+  size_t s;
+  struct rlimit limit;
+  CHECK(segloss_instruction_set(NULL) != NULL, "loaded");
+  limit.rlim_cur = limit.rlim_max = (rlim_t)4 << 30;
+  setrlimit(RLIMIT_AS, &limit);
+  for (i = 0; i < case_count; ++i)
+    for (s = 0; s < sizeof shapes / sizeof *shapes && cases[i].entry->items; ++s) {
+      const int64_t *x = shapes[s];
+      problem p;
+      int32_t status;
+      int is_wide = x[1] > 1 << 16 && tells_classes(&cases[i]);
+      int has_arrays = cases[i].classes.class_weight_length || cases[i].numbers == ONE_A_CLASS;
+      if (x[1] > H && !is_wide && (has_arrays || !cases[i].entry->items_entry)) continue; /* no arrays that fit; slow */
+      make_problem(&p, &cases[i], F32, I64, 1, x[1] < H ? x[1] : H, 1, 0, 3, place_by_malloc, NULL);
+      status = run_broadcast(&p, x[0], x[1], x[2]);
+      CHECK(status == SEGLOSS_OK || status == SEGLOSS_OUT_OF_MEMORY || (is_wide && status == SEGLOSS_UNSUPPORTED),
+            "%s, shape %d: %s: %s", cases[i].name, (int)s, segloss_status_name(status), p.error.message);
+      CHECK(!is_wide || status == SEGLOSS_UNSUPPORTED, "%s: %s", cases[i].name, segloss_status_name(status));
+      if (s == 0 && p.c->entry->items_entry)
+        CHECK(status == SEGLOSS_OUT_OF_MEMORY, "%s: %s", cases[i].name, segloss_status_name(status));
+      if (status) CHECK(is_marked((char *)&p.parts + 4, sizeof p.parts - 4), "%s: parts were written", cases[i].name);
+      free_problem(&p);
+    }
 }
 
 /* 2^50 elements in one place need more memory for their sums than a process gets here. */
@@ -1107,12 +1510,17 @@ int main(void) {
   group("far strides", far_strides);
   group("struct sizes", struct_sizes);
   group("option values", option_values);
+  group("class arrays", class_arrays);
+  group("labels", labels);
   group("combinations", combinations);
   group("statistics", statistics);
   group("values", values);
   group("masked values", masked_values);
+  group("ignored values", ignored_values);
   group("empty tensors", empty_tensors);
   group("ranks", ranks);
+  group("ranks of classes", ranks_of_classes);
+  group("extremes", extremes);
   group("out of memory", out_of_memory);
   group("names and threads", names_and_threads);
   group("wrong SEGLOSS_ISA", wrong_isa_0); /* read once in a process */

@@ -156,6 +156,7 @@ public struct CrossEntropyLoss: Loss {
 
     /// ℓ·v·m of each position, and the gradient of Σ gradOutput·ℓ·v·m.
     public func items(gradOutput: Tensor?, values: Tensor?, gradient: Tensor?) throws(LossError) {
+        let checked = try checked([gradient])
         try gradOutput?.requireFloating()
         for map in [gradOutput, values] { try map?.requireShape(itemsShape, "one number a position") }
         let inputs = constants + [pred] + [gradOutput].compactMap { $0 }
@@ -176,11 +177,14 @@ public struct CrossEntropyLoss: Loss {
                 b.kernels.scale(b.temporary(l), 1, b.output(0), b.padded)
             }
         }
-        guard let gradient else { return }
-        let checked = try checked([gradient])
+        guard gradient != nil else { return }
         sweep.outputs = outputs(checked)
         let upstream = sweep.inputs.count
-        if let gradOutput { sweep.inputs.append(Operand(gradOutput)) }
+        // Read where its position is.
+        let position = planes.operands[0]
+        if let gradOutput {
+            sweep.inputs.append(Operand(gradOutput, mask: position.mask, ignored: position.ignored))
+        }
         try sweep.run { b in
             self.gradient(b, times: 1, upstream: gradOutput == nil ? nil : b.input(upstream))
         }
