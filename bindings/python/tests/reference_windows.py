@@ -43,7 +43,7 @@ def structure(
     """(parts, gradient, value of each plane); `upstream` multiplies each plane's gradient, 1/(N C) unless given."""
     shape = np.shape(x)
     x, y = planes(wide(x)), planes(wide(y))
-    n, c, h, w = x.shape
+    n, c = x.shape[:2]
     weights = structure_weights(y, kernel_size, gain, count_include_pad)
     upstream = np.full((n, c), 1 / max(n * c, 1)) if upstream is None else upstream
     losses, slopes = bce_logits(x, y)

@@ -59,7 +59,9 @@ def test_golden(case):
     if case == "published 10":
         assert segloss.active_contour_loss(y, p) == value
     if case == "published 1":
-        assert segloss.active_contour_loss(y, p, 1) == segloss.active_contour_loss(y_true=y, y_pred=p, weight=1) == value
+        assert (
+            segloss.active_contour_loss(y, p, 1) == segloss.active_contour_loss(y_true=y, y_pred=p, weight=1) == value
+        )
 
 
 @pytest.mark.parametrize("kind", ["f64", "f32"])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import segloss
 from segloss import _abi
+from segloss._tensor import view
 
 import golden
 import reference_windows as ref
@@ -220,7 +221,11 @@ def test_infinite_logits(variant):
     """As PyTorch's cross-entropy has them: infinity where a pixel is infinitely wrong, NaN for the rest."""
     x, y = np.zeros((1, 1, 9, 9), np.float32), np.zeros((1, 1, 9, 9), np.float32)
     y[..., 4:] = 1
-    for value, at, want in ((np.inf, (0, 0, 0, 0), np.inf), (np.inf, (0, 0, 0, 8), np.nan), (-np.inf, (0, 0, 0, 0), np.nan)):
+    for value, at, want in (
+        (np.inf, (0, 0, 0, 0), np.inf),
+        (np.inf, (0, 0, 0, 8), np.nan),
+        (-np.inf, (0, 0, 0, 0), np.nan),
+    ):
         x[:] = 0
         x[at] = value
         got, grad = segloss.StructureLoss(variant=variant).value_and_grad(x, y)
@@ -456,8 +461,6 @@ def test_two_phases(name):
     y = draw(name, STRIPS)[1].astype(np.uint8)
     loss = make(name, return_parts=True)
     want, wanted = loss.value_and_grad(levels, y, grad_output=2.5)
-
-    from segloss._tensor import view
 
     preds = (_abi.Tensor * 2)(*(view("pred", x).descriptor() for x in levels))
     target = view("mask", y).descriptor()

@@ -478,9 +478,7 @@ CTPN = Description(
     CTPNOptions,
     CTPNParts,
 )
-ACTIVE_CONTOUR = Description(
-    "active_contour", ("input",), ("target",), ActiveContourOptions, ActiveContourParts
-)
+ACTIVE_CONTOUR = Description("active_contour", ("input",), ("target",), ActiveContourOptions, ActiveContourParts)
 # Declared below: its predictions come as an array.
 STRUCTURE = Description("structure", ("pred",), ("mask",), StructureOptions, StructureParts, has_items=True)
 LOSSES = (
