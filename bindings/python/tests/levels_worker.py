@@ -17,7 +17,12 @@ import numpy as np
 import segloss
 
 import ctpn_cases
+<<<<<<< HEAD
 from catalog import CATALOG, LOSSES
+=======
+import window_cases
+from catalog import CATALOG
+>>>>>>> 61506104c13a93233edb1465cc34bb7e99e4df56
 from support import PREDICTION_TYPES, bits, channels_last, scene
 
 # Less than a lane, less than a block, about a block, a few of them.
@@ -60,12 +65,13 @@ def main():
                 one.update(part)
         hashes[entry.name] = one.hexdigest()
         everything.update(one.digest())
-    one = hashlib.sha256()
-    for result in ctpn_cases.results():
-        for part in bits(result):
-            one.update(part)
-    hashes["ctpn"] = one.hexdigest()
-    everything.update(one.digest())
+    for name, cases_of in (("ctpn", ctpn_cases), ("windows", window_cases)):
+        one = hashlib.sha256()
+        for result in cases_of.results():
+            for part in bits(result):
+                one.update(part)
+        hashes[name] = one.hexdigest()
+        everything.update(one.digest())
     json.dump(
         {"instruction_set": segloss.instruction_set(), "sha256": everything.hexdigest(), "losses": hashes},
         sys.stdout,

@@ -146,6 +146,9 @@ NUMBERS = {
     **{f"SEGLOSS_ABSENT_{name.upper()}": number for name, number in _abi.ABSENT.items()},
     **{f"SEGLOSS_FOCAL_{name.upper()}": number for name, number in _abi.FOCAL_VARIANT.items()},
     **{f"SEGLOSS_CTPN_{name.upper()}": number for name, number in _abi.CTPN_VARIANT.items()},
+    **{f"SEGLOSS_STRUCTURE_{name.upper()}": number for name, number in _abi.STRUCTURE_VARIANT.items()},
+    **{f"SEGLOSS_CONTOUR_{name.upper()}": number for name, number in _abi.CONTOUR_VARIANT.items()},
+    "SEGLOSS_STRUCTURE_LEVEL_PARTS": _abi.STRUCTURE_LEVEL_PARTS,
     "SEGLOSS_MAIN_DICE": _abi.MAIN_LOSS["DiceLoss"],
     "SEGLOSS_MAIN_BCE": _abi.MAIN_LOSS["BCELoss"],
     "SEGLOSS_MAIN_MASK_L1": _abi.MAIN_LOSS["MaskL1Loss"],
@@ -243,6 +246,8 @@ MADE = {
     # The paper's variant has a policy of its own.
     **{f"segloss_ctpn_options{number}": lambda variant=variant: segloss.CTPNLoss(variant=variant, non_finite="propagate")
        for variant, number in _abi.CTPN_VARIANT.items()},
+    "segloss_structure_options": lambda: segloss.StructureLoss(),
+    "segloss_active_contour_options": lambda: segloss.ActiveContourLoss(),
 }
 
 
@@ -300,6 +305,8 @@ OURS |= {"weight", "size_average", "from_logits", "flavour", "reduction"}
         (segloss.SmoothL1Loss, "smooth_l1"), (segloss.CrossEntropyLoss, "cross_entropy"))),
     *((cls, f"segloss_{name}_options{number}") for number in _abi.CTPN_VARIANT.values() for cls, name in (
         (segloss.CTPNLoss, "ctpn"), (segloss.ctpn_anchor_targets, "ctpn_anchor_targets"))),
+    (segloss.StructureLoss, "segloss_structure_options"), (segloss.ActiveContourLoss, "segloss_active_contour_options"),
+    (segloss.active_contour_loss, "segloss_active_contour_options"),
 ], ids=lambda x: getattr(x, "__name__", x))
 def test_defaults_in_signatures(cls, struct, compiled):
     expected = header_defaults(compiled, struct)

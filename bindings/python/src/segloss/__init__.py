@@ -7,6 +7,8 @@ gradient. Inputs are numpy arrays, or any array on the CPU that shares its memor
 from __future__ import annotations
 
 from . import _abi, _call
+from .active_contour import ActiveContourLoss as ActiveContourLoss
+from .active_contour import active_contour_loss as active_contour_loss
 from .balance import BalanceLoss as BalanceLoss
 from .bce import BCELoss as BCELoss
 from .cross_entropy import CrossEntropyLoss as CrossEntropyLoss
@@ -25,12 +27,13 @@ from .l1_balance_ce import L1BalanceCELoss as L1BalanceCELoss
 from .mask_dice import MaskDiceLoss as MaskDiceLoss
 from .mask_l1 import MaskL1Loss as MaskL1Loss
 from .smooth_l1 import SmoothL1Loss as SmoothL1Loss
-from .tversky import TverskyLoss as TverskyLoss
-from .active_contour import ActiveContourLoss as ActiveContourLoss
-from .active_contour import active_contour_loss as active_contour_loss
 from .structure import StructureLoss as StructureLoss
 from .structure import structure_loss as structure_loss
+<<<<<<< HEAD
 from .boundary import BoundaryLoss as BoundaryLoss
+=======
+from .tversky import TverskyLoss as TverskyLoss
+>>>>>>> 61506104c13a93233edb1465cc34bb7e99e4df56
 
 __version__ = _abi.version().decode()
 

@@ -493,9 +493,7 @@ CTPN = Description(
     CTPNOptions,
     CTPNParts,
 )
-ACTIVE_CONTOUR = Description(
-    "active_contour", ("input",), ("target",), ActiveContourOptions, ActiveContourParts
-)
+ACTIVE_CONTOUR = Description("active_contour", ("input",), ("target",), ActiveContourOptions, ActiveContourParts)
 # Declared below: its predictions come as an array.
 STRUCTURE = Description("structure", ("pred",), ("mask",), StructureOptions, StructureParts, has_items=True)
 BOUNDARY = Description("boundary", ("pred",), ("labels",), BoundaryOptions, BoundaryParts, has_items=True)
