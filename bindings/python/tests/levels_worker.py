@@ -16,6 +16,7 @@ import sys
 import numpy as np
 import segloss
 
+import boundary_cases
 import ctpn_cases
 from catalog import CATALOG, LOSSES
 from support import PREDICTION_TYPES, bits, channels_last, scene
@@ -60,12 +61,13 @@ def main():
                 one.update(part)
         hashes[entry.name] = one.hexdigest()
         everything.update(one.digest())
-    one = hashlib.sha256()
-    for result in ctpn_cases.results():
-        for part in bits(result):
-            one.update(part)
-    hashes["ctpn"] = one.hexdigest()
-    everything.update(one.digest())
+    for name, cases_ in (("ctpn", ctpn_cases), ("boundary", boundary_cases)):
+        one = hashlib.sha256()
+        for result in cases_.results():
+            for part in bits(result):
+                one.update(part)
+        hashes[name] = one.hexdigest()
+        everything.update(one.digest())
     json.dump(
         {"instruction_set": segloss.instruction_set(), "sha256": everything.hexdigest(), "losses": hashes},
         sys.stdout,
