@@ -11,8 +11,8 @@ extension Vector {
 
     @inline(__always) static func key(_ v: Self, complement: Self) -> Bits {
         let key = select(less(v, Self(0.5)), v.bits, subtract(whole(one), complement.bits))
-        // What counts down to a NaN.
-        return select(equal(v, v), key, whole(one &+ quiet))
+        // What counts down to a NaN. (Softmax gives 1 − p = 0 beside p = NaN for an infinite logit.)
+        return select(equal(complement, complement), key, whole(one &+ quiet))
     }
 
     @inline(__always) static func isLow(_ key: Bits) -> Bits { orderGreater(whole(half), key) }

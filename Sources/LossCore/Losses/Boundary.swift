@@ -72,9 +72,9 @@ public struct Boundary: Sendable {
 /// The loss by itself.
 public struct BoundaryLoss: Loss {
     let options: Boundary
-    let pred: Tensor
-    /// In the prediction's height and width.
-    let labels: Tensor
+    let pred, labels: Tensor
+    /// The labels in the prediction's height and width.
+    private let truth: Tensor
     let execution: Execution
     private let classes: Int
     private let rows: Rows
@@ -82,7 +82,7 @@ public struct BoundaryLoss: Loss {
     private let inner, outer: Windows
 
     public init(_ options: Boundary, pred: Tensor, labels: Tensor, _ execution: Execution) throws(LossError) {
-        (self.options, self.pred, self.execution) = (options, pred, execution)
+        (self.options, self.pred, self.labels, self.execution) = (options, pred, labels, execution)
         try pred.requireFloating()
         try pred.requireRank(4, "N x C x H x W")
         classes = pred.shape[1]
@@ -91,7 +91,7 @@ public struct BoundaryLoss: Loss {
             throw LossError(.shape, "\(pred.name): expected 1 to 65536 classes, got shape \(pred.shape.text)")
         }
         let (height, width) = (pred.shape[2], pred.shape[3])
-        self.labels = try labels.labels(of: pred)
+        truth = try labels.labels(of: pred)
         inner = Windows(options.theta0, height: height, width: width)
         outer = Windows(options.theta, height: height, width: width)
         rows = Rows(height: height, width: width, least: 4 * (inner.column + outer.column))
@@ -127,7 +127,7 @@ public struct BoundaryLoss: Loss {
         var operands = (0..<classes).map {
             Operand(pred.channel($0), ignored: ignored, isProbability: options.fromProbabilities, halo: halo)
         }
-        operands.append(Operand(labels, labels: Labels(classes: classes, ignored: options.ignored), halo: halo))
+        operands.append(Operand(truth, labels: Labels(classes: classes, ignored: options.ignored), halo: halo))
         return Plan(
             sweep: Sweep(
                 execution, inputs: operands, like: pred.channel(0), groups: pred.shape[0], rows: rows, sums: sums,

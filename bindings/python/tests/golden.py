@@ -85,6 +85,24 @@ COMPOSED = {
 }
 # fmt: on
 
+# ---------------------------------------------------------------- the boundary loss, by (theta0, theta)
+
+# fmt: off
+BOUNDARY = {
+    #         loss,            sum |g|,       g[0]
+    (3, 5): (".16411026939",  ".259385909", ".0028259518"),
+    (5, 3): (".234000116268", ".2937903",   ".00277287844"),
+}
+# fmt: on
+
+
+def boundary_inputs():
+    j = np.arange(84)
+    return (
+        (2 * np.sin(0.53 * np.arange(252) + 0.1)).reshape(2, 3, 6, 7),
+        ((j // 3 % 5 + j // 14) % 3).reshape(2, 6, 7),
+    )
+
 
 # ---------------------------------------------------------------- losses that look at neighbours
 

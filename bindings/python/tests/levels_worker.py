@@ -16,13 +16,10 @@ import sys
 import numpy as np
 import segloss
 
+import boundary_cases
 import ctpn_cases
-<<<<<<< HEAD
-from catalog import CATALOG, LOSSES
-=======
 import window_cases
-from catalog import CATALOG
->>>>>>> 61506104c13a93233edb1465cc34bb7e99e4df56
+from catalog import CATALOG, LOSSES
 from support import PREDICTION_TYPES, bits, channels_last, scene
 
 # Less than a lane, less than a block, about a block, a few of them.
@@ -65,9 +62,9 @@ def main():
                 one.update(part)
         hashes[entry.name] = one.hexdigest()
         everything.update(one.digest())
-    for name, cases_of in (("ctpn", ctpn_cases), ("windows", window_cases)):
+    for name, fixed in (("boundary", boundary_cases), ("ctpn", ctpn_cases), ("windows", window_cases)):
         one = hashlib.sha256()
-        for result in cases_of.results():
+        for result in fixed.results():
             for part in bits(result):
                 one.update(part)
         hashes[name] = one.hexdigest()

@@ -77,3 +77,19 @@ def paper(maps, ts, mt, g, m, alpha=1.0, beta=10.0, ratio=3.0, eps=1e-6, step_k=
 
 def db_step(p, t, k=50.0):
     return torch.reciprocal(1 + torch.exp(-k * (p - t)))
+
+
+def boundary(pred, labels, theta0=3, theta=5):
+    """1 - BF1 of each image and class."""
+
+    def widened(a, size):
+        return F.max_pool2d(a, kernel_size=size, stride=1, padding=size // 2)
+
+    outside = 1 - torch.softmax(pred, dim=1)
+    truth = 1 - F.one_hot(labels.long(), pred.shape[1]).movedim(-1, 1).to(pred.dtype)
+    edges, edge_truth = widened(outside, theta0) - outside, widened(truth, theta0) - truth
+    near, near_truth = (widened(a, theta).flatten(2) for a in (edges, edge_truth))
+    edges, edge_truth = edges.flatten(2), edge_truth.flatten(2)
+    precision = (edges * near_truth).sum(dim=2) / (edges.sum(dim=2) + 1e-7)
+    recall = (near * edge_truth).sum(dim=2) / (edge_truth.sum(dim=2) + 1e-7)
+    return 1 - 2 * precision * recall / (precision + recall + 1e-7)

@@ -11,6 +11,7 @@ from .active_contour import ActiveContourLoss as ActiveContourLoss
 from .active_contour import active_contour_loss as active_contour_loss
 from .balance import BalanceLoss as BalanceLoss
 from .bce import BCELoss as BCELoss
+from .boundary import BoundaryLoss as BoundaryLoss
 from .cross_entropy import CrossEntropyLoss as CrossEntropyLoss
 from .ctpn import CTPNLoss as CTPNLoss
 from .ctpn_anchors import CTPNAnchorTargets as CTPNAnchorTargets
@@ -29,11 +30,7 @@ from .mask_l1 import MaskL1Loss as MaskL1Loss
 from .smooth_l1 import SmoothL1Loss as SmoothL1Loss
 from .structure import StructureLoss as StructureLoss
 from .structure import structure_loss as structure_loss
-<<<<<<< HEAD
-from .boundary import BoundaryLoss as BoundaryLoss
-=======
 from .tversky import TverskyLoss as TverskyLoss
->>>>>>> 61506104c13a93233edb1465cc34bb7e99e4df56
 
 __version__ = _abi.version().decode()
 
