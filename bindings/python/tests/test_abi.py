@@ -148,6 +148,7 @@ NUMBERS = {
     **{f"SEGLOSS_CTPN_{name.upper()}": number for name, number in _abi.CTPN_VARIANT.items()},
     **{f"SEGLOSS_STRUCTURE_{name.upper()}": number for name, number in _abi.STRUCTURE_VARIANT.items()},
     **{f"SEGLOSS_CONTOUR_{name.upper()}": number for name, number in _abi.CONTOUR_VARIANT.items()},
+    **{f"SEGLOSS_BOUNDARY_{name.upper()}": number for name, number in _abi.BOUNDARY_VARIANT.items()},
     "SEGLOSS_STRUCTURE_LEVEL_PARTS": _abi.STRUCTURE_LEVEL_PARTS,
     "SEGLOSS_MAIN_DICE": _abi.MAIN_LOSS["DiceLoss"],
     "SEGLOSS_MAIN_BCE": _abi.MAIN_LOSS["BCELoss"],
@@ -248,6 +249,7 @@ MADE = {
        for variant, number in _abi.CTPN_VARIANT.items()},
     "segloss_structure_options": lambda: segloss.StructureLoss(),
     "segloss_active_contour_options": lambda: segloss.ActiveContourLoss(),
+    "segloss_boundary_options": lambda: segloss.BoundaryLoss(),
 }
 
 
@@ -291,7 +293,7 @@ RENAMED = {"main_loss_type": "main_loss", "ohem_ratio": "negative_ratio"}
 # Python's alone; and alpha and beta of DBLoss, which depend on the variant (compared above).
 OURS = {"return_parts", "return_origin", "variant", "non_finite", "self"}
 # Not used, or several of the header's in one: what a loss made without any has is compared above.
-OURS |= {"weight", "size_average", "from_logits", "flavour", "reduction"}
+OURS |= {"size_average", "from_logits", "flavour", "reduction"}
 
 
 @pytest.mark.parametrize("cls, struct", [
@@ -306,7 +308,7 @@ OURS |= {"weight", "size_average", "from_logits", "flavour", "reduction"}
     *((cls, f"segloss_{name}_options{number}") for number in _abi.CTPN_VARIANT.values() for cls, name in (
         (segloss.CTPNLoss, "ctpn"), (segloss.ctpn_anchor_targets, "ctpn_anchor_targets"))),
     (segloss.StructureLoss, "segloss_structure_options"), (segloss.ActiveContourLoss, "segloss_active_contour_options"),
-    (segloss.active_contour_loss, "segloss_active_contour_options"),
+    (segloss.active_contour_loss, "segloss_active_contour_options"), (segloss.BoundaryLoss, "segloss_boundary_options"),
 ], ids=lambda x: getattr(x, "__name__", x))
 def test_defaults_in_signatures(cls, struct, compiled):
     expected = header_defaults(compiled, struct)
