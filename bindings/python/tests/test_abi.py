@@ -146,6 +146,7 @@ NUMBERS = {
     **{f"SEGLOSS_ABSENT_{name.upper()}": number for name, number in _abi.ABSENT.items()},
     **{f"SEGLOSS_FOCAL_{name.upper()}": number for name, number in _abi.FOCAL_VARIANT.items()},
     **{f"SEGLOSS_CTPN_{name.upper()}": number for name, number in _abi.CTPN_VARIANT.items()},
+    **{f"SEGLOSS_BOUNDARY_{name.upper()}": number for name, number in _abi.BOUNDARY_VARIANT.items()},
     "SEGLOSS_MAIN_DICE": _abi.MAIN_LOSS["DiceLoss"],
     "SEGLOSS_MAIN_BCE": _abi.MAIN_LOSS["BCELoss"],
     "SEGLOSS_MAIN_MASK_L1": _abi.MAIN_LOSS["MaskL1Loss"],
@@ -243,6 +244,7 @@ MADE = {
     # The paper's variant has a policy of its own.
     **{f"segloss_ctpn_options{number}": lambda variant=variant: segloss.CTPNLoss(variant=variant, non_finite="propagate")
        for variant, number in _abi.CTPN_VARIANT.items()},
+    "segloss_boundary_options": lambda: segloss.BoundaryLoss(),
 }
 
 
@@ -297,7 +299,8 @@ OURS |= {"weight", "size_average", "from_logits", "flavour", "reduction"}
     *((cls, f"segloss_{name}_options") for cls, name in (
         (segloss.DiceLoss, "dice"), (segloss.DiceBCELoss, "dice_bce"), (segloss.IoULoss, "iou"),
         (segloss.TverskyLoss, "tversky"), (segloss.FocalTverskyLoss, "focal_tversky"), (segloss.FocalLoss, "focal"),
-        (segloss.SmoothL1Loss, "smooth_l1"), (segloss.CrossEntropyLoss, "cross_entropy"))),
+        (segloss.SmoothL1Loss, "smooth_l1"), (segloss.CrossEntropyLoss, "cross_entropy"),
+        (segloss.BoundaryLoss, "boundary"))),
     *((cls, f"segloss_{name}_options{number}") for number in _abi.CTPN_VARIANT.values() for cls, name in (
         (segloss.CTPNLoss, "ctpn"), (segloss.ctpn_anchor_targets, "ctpn_anchor_targets"))),
 ], ids=lambda x: getattr(x, "__name__", x))
