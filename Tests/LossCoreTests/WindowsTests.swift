@@ -120,8 +120,8 @@ final class WindowsTests: XCTestCase {
             let pitch = Sweep.padded(width)
             for radius in [0, 1, 2, 6, 30] {
                 let codes = (0..<pitch).map { x -> Int32 in
-                    let reach = max(-radius, -x)...min(radius, max(width - 1 - x, -x))
-                    return x < width ? Int32(Int.random(in: reach, using: &random)) : 0
+                    guard x < width else { return 0 }
+                    return Int32(Int.random(in: max(-radius, -x)...min(radius, width - 1 - x), using: &random))
                 }
                 let g = (0..<pitch).map { $0 < width ? Float(Int.random(in: -3...3, using: &random)) : 0 }
                 var expected = [Float](repeating: 0, count: pitch)
@@ -151,7 +151,7 @@ final class WindowsTests: XCTestCase {
     func testKeysOfTheBoundaryLoss() {
         for level in levels {
             let kernels = at(level)
-            let small: [Float] = [0, 1e-45, 1e-30, 1.5e-30, 0.25, 0.499_999_97]
+            let small: [Float] = [0, .leastNonzeroMagnitude, 1e-30, 1.5e-30, 0.25, 0.499_999_97]
             let v = small + [0.5] + small.reversed().map { 1 - $0 } + [.nan]
             let p = small.map { 1 - $0 } + [0.5] + small.reversed() + [.nan]
             let count = v.count
