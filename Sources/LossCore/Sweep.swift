@@ -81,12 +81,13 @@ struct Rows {
     let strip: Int
     /// Elements from one row to the next in a block.
     var pitch: Int { Sweep.padded(width) }
+}
 
+extension Rows {
     /// Strips of about half a chunk stay in the cache; no lower than `least` rows, so that halos stay a small part.
     init(height: Int, width: Int, least: Int) {
-        self.height = height
-        self.width = width
-        strip = max(1, min(height, max(least, Sweep.chunk / 2 / max(width, 1))))
+        let strip = max(1, min(height, max(least, Sweep.chunk / 2 / max(width, 1))))
+        self.init(height: height, width: width, strip: strip)
     }
 }
 

@@ -108,7 +108,9 @@ func boundaryLabels<V: Vector>(
 
 /// The label's key where its window holds another label, else −1: the inner boundaries of all classes.
 @inline(__always)
-func boundaryClasses<V: Vector>(_: V.Type, _ up: In, _ down: In, _ largestUp: In, _ largestDown: In, _ out: Out, _ n: Int) {
+func boundaryClasses<V: Vector>(
+    _: V.Type, _ up: In, _ down: In, _ largestUp: In, _ largestDown: In, _ out: Out, _ n: Int
+) {
     mapBits(V.self, out, n) { i in
         let key = V.loadBits(up, i)
         let same = V.and(

@@ -202,7 +202,8 @@ public struct BoundaryLoss: Loss {
 
         func softmax() {
             guard !loss.options.fromProbabilities else { return }
-            kernels.softmax(b.inputs(from: 0), loss.classes, plane(0, 0), plane(loss.classes, 0), b.pitch, all.count * n)
+            kernels.softmax(
+                b.inputs(from: 0), loss.classes, plane(0, 0), plane(loss.classes, 0), b.pitch, all.count * n)
         }
 
         func softmaxGradient() {
@@ -244,7 +245,8 @@ public struct BoundaryLoss: Loss {
 
         /// What comes to row l, from windows centred on `source`.
         func collect(
-            _ codes: (row: Slot, column: Slot), _ g: Slot, _ source: Range<Int>, _ windows: Windows, _ l: Int, by out: Slot,
+            _ codes: (row: Slot, column: Slot), _ g: Slot, _ source: Range<Int>, _ windows: Windows, _ l: Int,
+            by out: Slot,
             to result: Slot
         ) {
             if !windows.scattersColumns {
@@ -330,7 +332,8 @@ public struct BoundaryLoss: Loss {
                     edges.window(l, to: s.row(.largest))
                     s.kernels.boundary_edges(s.row(.keys, l), s.row(.largest), s.row(.edges, l), s.n)
                     s.kernels.row_max(
-                        s.row(.edges, l), outer.row, s.row(.line), s.row(.codeLine), s.row(.edgeRowLargest, l), nil, s.n)
+                        s.row(.edges, l), outer.row, s.row(.line), s.row(.codeLine), s.row(.edgeRowLargest, l), nil, s.n
+                    )
                     near.take(l)
                     while let l = sum.next(after: l, of: edge.rows) {
                         near.window(l, to: s.row(.largest))
@@ -418,7 +421,8 @@ public struct BoundaryLoss: Loss {
                         s.handOn(.edgeColumnCodes, .truth, outer, l, to: .toEdges)
                         while let l = toEdge.next(after: l, of: truth.rows) {
                             s.collect(
-                                (row: .edgeRowCodes, column: .edgeColumnCodes), .truth, truth.rows, outer, l, by: .toEdges,
+                                (row: .edgeRowCodes, column: .edgeColumnCodes), .truth, truth.rows, outer, l,
+                                by: .toEdges,
                                 to: .routed)
                             s.kernels.boundary_edge_gradient(
                                 s.row(.keys, l), s.row(.routed), s.row(.near, l), bit, s.row(.rowCodes, l),
@@ -427,7 +431,8 @@ public struct BoundaryLoss: Loss {
                             s.handOn(.columnCodes, .edgeGradient, inner, l, to: .toKeys)
                             while let l = toKeys.next(after: l, of: toEdge.rows) {
                                 s.collect(
-                                    (row: .rowCodes, column: .columnCodes), .edgeGradient, toEdge.rows, inner, l, by: .toKeys,
+                                    (row: .rowCodes, column: .columnCodes), .edgeGradient, toEdge.rows, inner, l,
+                                    by: .toKeys,
                                     to: .routed)
                                 s.kernels.scaled_difference(
                                     s.row(.edgeGradient, l), s.row(.routed), 1, s.gradient(c, l), s.n)

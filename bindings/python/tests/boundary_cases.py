@@ -40,7 +40,10 @@ def results():
         yield run(draw((1, 35, 9, 33), 2, dtype), variant="present_classes")
         # All 24 bits of a fraction in use.
         rng = np.random.default_rng(3)
-        fine = {**draw((1, 3, 40, 50), 3, dtype), "logits": (rng.integers(-(2**24), 2**24, (1, 3, 40, 50)) / 2**21).astype(dtype)}
+        fine = {
+            **draw((1, 3, 40, 50), 3, dtype),
+            "logits": (rng.integers(-(2**24), 2**24, (1, 3, 40, 50)) / 2**21).astype(dtype),
+        }
         yield run(fine)
         probabilities = (rng.integers(0, 2**24 + 1, (1, 2, 33, 31)) / 2**24).astype(dtype)
         yield run({"logits": probabilities, "labels": blobs(rng, (1, 33, 31), 2)}, from_probs=True)

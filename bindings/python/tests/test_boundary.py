@@ -147,7 +147,9 @@ def test_windows_larger_than_the_image(size, kind):
 
 
 @pytest.mark.parametrize("kind", ["f64", "f32"])
-@pytest.mark.parametrize("shape, size", [((1, 2, 300, 290), (3, 5)), ((2, 2, 121, 1100), (5, 7)), ((1, 2, 300, 70), (3, 61))])
+@pytest.mark.parametrize(
+    "shape, size", [((1, 2, 300, 290), (3, 5)), ((2, 2, 121, 1100), (5, 7)), ((1, 2, 300, 70), (3, 61))]
+)
 def test_strips(shape, size, kind):
     """Images of several strips."""
     inputs = fine(shape, kind=kind)
@@ -381,7 +383,9 @@ def test_larger_labels_are_cropped(surplus):
         assert_same_bits(run({**inputs, "labels": labels}), want)
 
 
-@pytest.mark.parametrize("surplus", [(1, 1), (2, 1), (3, 2), (2, 0), (0, 2), (0, 1), (-2, -2), (2, -2), (-1, 0)], ids=str)
+@pytest.mark.parametrize(
+    "surplus", [(1, 1), (2, 1), (3, 2), (2, 0), (0, 2), (0, 1), (-2, -2), (2, -2), (-1, 0)], ids=str
+)
 def test_other_sizes_of_labels_are_refused(surplus):
     labels = np.zeros((2, 13 + surplus[0], 17 + surplus[1]), int)
     with pytest.raises(ValueError, match=r"^labels: expected shape \(2, 13, 17\), or .* got \(2, "):
@@ -607,7 +611,9 @@ def test_added_statistics_are_refused():
     assert status == 12 and sentence.startswith("statistics: those of several batches were added")
 
 
-@pytest.mark.parametrize("field, value", [("variant", 2), ("theta0", 4), ("theta", -1), ("from_probs", 2), ("has_ignore_index", -1)])
+@pytest.mark.parametrize(
+    "field, value", [("variant", 2), ("theta0", 4), ("theta", -1), ("from_probs", 2), ("has_ignore_index", -1)]
+)
 def test_options_in_c(field, value):
     options = _abi.BoundaryOptions(theta0=3, theta=5)
     setattr(options, field, value)

@@ -69,7 +69,7 @@ class BoundaryLoss(ItemLoss):
     >>> labels[:, 2:, 3:] = 1
     >>> logits = np.stack([1.0 - labels, 2.0 * labels], axis=1)
     >>> round(BoundaryLoss()(logits, labels), 4)
-    0.4064
+    0.2408
     """
 
     _description = _abi.BOUNDARY

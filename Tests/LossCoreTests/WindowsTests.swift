@@ -1,0 +1,179 @@
+import CSystem
+import KernelTable
+import XCTest
+
+@testable import LossCore
+
+/// Windows of every size against a plain loop, and the way back.
+final class WindowsTests: XCTestCase {
+    private let sizes = [1, 3, 5, 7, 9, 11, 31, 63]
+
+    /// Whole numbers of few values, so that windows tie; −1 is outside.
+    private func plane(_ height: Int, _ width: Int, pitch: Int, _ random: inout Random) -> [Int32] {
+        (0..<height * pitch).map {
+            $0 % pitch < width && random.uniform() < 0.9 ? Int32.random(in: 0...3, using: &random) : -1
+        }
+    }
+
+    private func at(_ level: InstructionSet) -> Kernels { execution(level).dispatch.kernels.pointee.f32 }
+
+    func testRowsOfEverySize() throws {
+        var random = Random(1)
+        for width in [1, 2, 15, 33, 90] {
+            let pitch = Sweep.padded(width)
+            let row = plane(1, width, pitch: pitch, &random)
+            for size in sizes {
+                let radius = min(size / 2, width - 1)
+                var best = [Int32]()
+                var first = [Int32]()
+                var union = [Int32]()
+                for x in 0..<width {
+                    let window = (-radius...radius).map { row.indices.contains(x + $0) ? row[x + $0] : -1 }
+                    best.append(window.max()!)
+                    first.append(Int32(window.firstIndex(of: window.max()!)! - radius))
+                    union.append(window.reduce(0) { $0 | ($1 < 0 ? 0 : $1) })
+                }
+                let scratch = [Int32](repeating: 77, count: 3 * pitch + 128)
+                for level in levels {
+                    let kernels = at(level)
+                    let (line, codeLine, out, codes) = (
+                        Buffer(scratch), Buffer(scratch), Buffer(scratch), Buffer(scratch)
+                    )
+                    let input = Buffer(row)
+                    func run(_ codes: Buffer<Int32>?) {
+                        kernels.row_max(
+                            input.memory.baseAddress!, radius, line.memory.baseAddress!, codeLine.memory.baseAddress!,
+                            out.memory.baseAddress!, codes?.memory.baseAddress, pitch)
+                    }
+                    run(nil)
+                    XCTAssertEqual(Array(out.values[..<width]), best, "\(size) of \(width) at \(level.name)")
+                    run(codes)
+                    XCTAssertEqual(Array(out.values[..<width]), best)
+                    for x in 0..<width where best[x] >= 0 {
+                        XCTAssertEqual(codes.memory[x], first[x], "\(size) of \(width) at \(x), \(level.name)")
+                    }
+                    let bits = Buffer(row.map { max($0, 0) })
+                    kernels.row_or(
+                        bits.memory.baseAddress!, radius, line.memory.baseAddress!, out.memory.baseAddress!, pitch)
+                    XCTAssertEqual(Array(out.values[..<width]), union)
+                }
+            }
+        }
+    }
+
+    /// Through a sweep, since large windows need its slots; strips have to agree with the whole.
+    func testColumnsOfEverySize() throws {
+        var random = Random(2)
+        let (height, width) = (41, 7)
+        let values = (0..<height * width).map { _ in Float(Int.random(in: 0...3, using: &random)) }
+        let buffer = Buffer(values)
+        let tensor = buffer.tensor("x", .f32, [1, height, width])
+        for size in sizes {
+            let windows = Windows(size, height: height, width: width)
+            var best = [Float]()
+            var first = [Int]()
+            for y in 0..<height {
+                for x in 0..<width {
+                    let rows = max(0, y - windows.column)...min(height - 1, y + windows.column)
+                    let top = rows.map { values[$0 * width + x] }.max()!
+                    best.append(top)
+                    first.append(rows.first { values[$0 * width + x] == top }!)
+                }
+            }
+            for strip in [1, 5, height] {
+                let rows = Rows(height: height, width: width, strip: strip)
+                var found = [Float](repeating: -1, count: best.count)
+                var foundFirst = [Int](repeating: -1, count: best.count)
+                let sweep = Sweep(
+                    execution(), inputs: [Operand(tensor, halo: windows.column)], like: tensor, groups: 1, rows: rows,
+                    temporaries: 6)
+                try sweep.run { b in
+                    let loaded = b.rows(withHalo: windows.column)
+                    memcpy(b.temporary(0), b.input(0), loaded.count * b.rowBytes)
+                    let columns = ColumnWindows(
+                        kind: .largest, b: b, plane: b.temporary(0), rows: 0..<loaded.count, radius: windows.column,
+                        prefix: b.temporary(1), prefixCodes: b.temporary(2), planeCodes: b.temporary(3))
+                    let start = b.rows.lowerBound - loaded.lowerBound
+                    var stage = Stage(start..<start + b.rows.count, radius: windows.column)
+                    for l in 0..<loaded.count {
+                        columns.take(l)
+                        while let l = stage.next(after: l, of: 0..<loaded.count) {
+                            columns.window(l, to: b.temporary(4), codes: b.temporary(5))
+                            let place = (l + loaded.lowerBound) * width
+                            for x in 0..<width {
+                                found[place + x] = b.temporary(4).load(fromByteOffset: x * 4, as: Float.self)
+                                foundFirst[place + x] =
+                                    Int(b.temporary(5).load(fromByteOffset: x * 4, as: Int32.self)) + loaded.lowerBound
+                            }
+                        }
+                    }
+                }
+                XCTAssertEqual(found, best, "\(size), strips of \(rows.strip)")
+                XCTAssertEqual(foundFirst, first, "\(size), strips of \(rows.strip)")
+            }
+        }
+    }
+
+    func testTheWayBack() throws {
+        var random = Random(3)
+        for width in [1, 17, 70] {
+            let pitch = Sweep.padded(width)
+            for radius in [0, 1, 2, 6, 30] {
+                let codes = (0..<pitch).map { x -> Int32 in
+                    guard x < width else { return 0 }
+                    return Int32(Int.random(in: max(-radius, -x)...min(radius, width - 1 - x), using: &random))
+                }
+                let g = (0..<pitch).map { $0 < width ? Float(Int.random(in: -3...3, using: &random)) : 0 }
+                var expected = [Float](repeating: 0, count: pitch)
+                for x in 0..<width { expected[x + Int(codes[x])] += g[x] }
+                for level in levels {
+                    let kernels = at(level)
+                    let (line, codeLine) = (
+                        Buffer([Int32](repeating: 77, count: 3 * pitch + 128)),
+                        Buffer([Int32](repeating: 77, count: 3 * pitch + 128))
+                    )
+                    let (codes, g) = (Buffer(codes), Buffer(g))
+                    let gathered = Buffer([Float](repeating: 7, count: pitch))
+                    kernels.row_route(
+                        codes.memory.baseAddress!, g.memory.baseAddress!, radius, line.memory.baseAddress!,
+                        codeLine.memory.baseAddress!, gathered.memory.baseAddress!, pitch)
+                    XCTAssertEqual(Array(gathered.values[..<width]), Array(expected[..<width]))
+                    let scattered = Buffer([Float](repeating: 0, count: pitch))
+                    kernels.scatter(
+                        codes.memory.baseAddress!, g.memory.baseAddress!, 1, scattered.memory.baseAddress!, pitch)
+                    XCTAssertEqual(Array(scattered.values[..<width]), Array(expected[..<width]))
+                }
+            }
+        }
+    }
+
+    /// Keys sort as v does, and the difference of two nearly equal ones keeps its digits at either end.
+    func testKeysOfTheBoundaryLoss() {
+        for level in levels {
+            let kernels = at(level)
+            let small: [Float] = [0, .leastNonzeroMagnitude, 1e-30, 1.5e-30, 0.25, 0.499_999_97]
+            let v = small + [0.5] + small.reversed().map { 1 - $0 } + [.nan]
+            let p = small.map { 1 - $0 } + [0.5] + small.reversed() + [.nan]
+            let count = v.count
+            let n = 32
+            func padded(_ values: [Float]) -> Buffer<Float> { Buffer(values + [Float](repeating: 0, count: n - count)) }
+            let (q, c) = (padded(v), padded(p))
+            let keys = Buffer([Int32](repeating: 7, count: n))
+            kernels.boundary_keys(
+                c.memory.baseAddress!, q.memory.baseAddress!, nil, .nan, count, keys.memory.baseAddress!, n)
+            XCTAssertEqual(Array(keys.values[..<count]), Array(keys.values[..<count]).sorted())
+            XCTAssertEqual(Set(keys.values[..<count]).count, count, "no two of them are one")
+            XCTAssertEqual(Array(keys.values[count...]), [Int32](repeating: -1, count: n - count))
+            // Of v = 1e-30 and its neighbour 1.5e-30; and of 1 − 1.5e-30 and 1 − 1e-30.
+            for (low, high) in [(2, 3), (count - 5, count - 4)] {
+                let pair = Buffer([Int32](repeating: keys.memory[low], count: n))
+                let top = Buffer([Int32](repeating: keys.memory[high], count: n))
+                let edges = Buffer([Int32](repeating: 7, count: n))
+                kernels.boundary_edges(
+                    pair.memory.baseAddress!, top.memory.baseAddress!, edges.memory.baseAddress!, n)
+                let b = Float(bitPattern: UInt32(bitPattern: edges.memory[0]))
+                XCTAssertEqual(b, 0.5e-30, accuracy: 1e-36)
+            }
+        }
+    }
+}
