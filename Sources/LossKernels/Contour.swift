@@ -2,7 +2,7 @@ import KernelTable
 
 // The active contour loss, a row at a time: the length of a gradient, and a region.
 
-private typealias Step<V> = (a: V, b: V, s: V)
+private typealias Step<V> = (a: V, b: V, s: (root: V, inverse: V))
 
 /// p at one place less p at another: of logits p·q′·(1 − e^−(x − x′)) of the larger and the smaller, since the probabilities
 /// of flat regions differ by less than their rounding.
@@ -48,7 +48,7 @@ func contourLength<V: Vector>(
     _: V.Type, _ p: In, _ q: In?, _ x: In?, _ reach: Int, _ pitch: Int, _ count: Int, _ n: Int, _ sums: Sums
 ) {
     contourSteps(V.self, p, q, x, reach, pitch) { step in
-        sum(n, sums) { i in step(i).s.keep(inside(V.self, i, count)) }
+        sum(n, sums) { i in step(i).s.root.keep(inside(V.self, i, count)) }
     }
 }
 
@@ -61,10 +61,9 @@ func contourSlopes<V: Vector>(
         var i = 0
         while i < n {
             let (a, b, s) = step(i)
-            let inverse = V(1) / s
             let inside = inside(V.self, i, count)
-            (a * inverse).keep(inside).store(down, i)
-            (b * inverse).keep(inside).store(across, i)
+            (a * s.inverse).keep(inside).store(down, i)
+            (b * s.inverse).keep(inside).store(across, i)
             i &+= 16
         }
     }

@@ -89,9 +89,16 @@ func sigmoid<V: Vector>(_: V.Type, _ u: In, _ out: Out, _ n: Int) {
     map(out, n) { i in V.load(u, i).sigmoid().value }
 }
 
+/// p = σ(u) and q = 1 − σ(u), each with its digits.
 @inline(__always)
-func sigmoidComplement<V: Vector>(_: V.Type, _ u: In, _ out: Out, _ n: Int) {
-    map(out, n) { i in V.load(u, i).sigmoid().complement }
+func sigmoids<V: Vector>(_: V.Type, _ u: In, _ p: Out, _ q: Out, _ n: Int) {
+    var i = 0
+    while i < n {
+        let s = V.load(u, i).sigmoid()
+        s.value.store(p, i)
+        s.complement.store(q, i)
+        i &+= 16
+    }
 }
 
 @inline(__always)

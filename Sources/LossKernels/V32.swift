@@ -44,7 +44,6 @@ struct V32: Vector {
     @inline(__always) static func / (a: Self, b: Self) -> Self { Self(lanes: a.lanes / b.lanes) }
     @inline(__always) func fma(_ a: Self, _ b: Self) -> Self { Self(lanes: lanes.addingProduct(a.lanes, b.lanes)) }
     @inline(__always) func rounded() -> Self { Self(lanes: lanes.rounded(.toNearestOrEven)) }
-    @inline(__always) func squareRoot() -> Self { Self(lanes: lanes.squareRoot()) }
     @inline(__always) func truncated() -> Self { Self(lanes: lanes.rounded(.towardZero)) }
 
     @inline(__always) static func less(_ a: Self, _ b: Self) -> Bits {
@@ -139,6 +138,10 @@ struct V32: Vector {
     @inline(__always) static var half: Int { 0x3F00_0000 }
     @inline(__always) static var quiet: Int { 0x0040_0000 }
 
+    @inline(__always) var inverseRootEstimate: Self {
+        Self(bits: Bits(repeating: 0x5F37_5A86) &- (bits &>> Bits(repeating: 1)))
+    }
+    @inline(__always) static var rootSteps: Int { 3 }
     @inline(__always) static var logTerms: Int { 5 }
     @inline(__always) static var log1pTerms: Int { 7 }
     @inline(__always) static var expTerms: Int { 7 }

@@ -28,7 +28,6 @@ struct V64: Vector {
     @inline(__always) static func / (a: Self, b: Self) -> Self { Self(lanes: a.lanes / b.lanes) }
     @inline(__always) func fma(_ a: Self, _ b: Self) -> Self { Self(lanes: lanes.addingProduct(a.lanes, b.lanes)) }
     @inline(__always) func rounded() -> Self { Self(lanes: lanes.rounded(.toNearestOrEven)) }
-    @inline(__always) func squareRoot() -> Self { Self(lanes: lanes.squareRoot()) }
     @inline(__always) func truncated() -> Self { Self(lanes: lanes.rounded(.towardZero)) }
 
     @inline(__always) static func less(_ a: Self, _ b: Self) -> Bits {
@@ -121,6 +120,10 @@ struct V64: Vector {
     @inline(__always) static var half: Int { 0x3FE0_0000_0000_0000 }
     @inline(__always) static var quiet: Int { 0x0008_0000_0000_0000 }
 
+    @inline(__always) var inverseRootEstimate: Self {
+        Self(bits: Bits(repeating: 0x5FE6_EB50_C7B5_37A9) &- (bits &>> Bits(repeating: 1)))
+    }
+    @inline(__always) static var rootSteps: Int { 4 }
     @inline(__always) static var logTerms: Int { 12 }
     @inline(__always) static var log1pTerms: Int { 16 }
     @inline(__always) static var expTerms: Int { 14 }

@@ -145,8 +145,8 @@ typedef struct {
   void (*structure_pixels_gradient)(const void *x, const void *y, const void *w, double smooth, double c, void *out,
                                     long n);
 
-  /* out = 1 - sigmoid(u) */
-  void (*sigmoid_complement)(const void *u, void *out, long n);
+  /* p = sigmoid(u), q = 1 - sigmoid(u) */
+  void (*sigmoids)(const void *u, void *p, void *q, long n);
   /* Active contour, a row at a time: a = p[i + reach*pitch] - p[i + (reach-1)*pitch], b = p[i + reach] - p[i + reach-1],
      S = sqrt(a*a + b*b + 1e-8); q = 1-p and x are given for logits x. sum S of the first `count` columns; down = a/S and
      across = b/S of those, 0 after. Region: sum p*(y-inner)^2 + (1-p)*(y-outer)^2.

@@ -103,8 +103,7 @@ public struct ActiveContourLoss: Loss {
         let loaded = b.rows(withHalo: reach)
         guard term.fromLogits, let geometry = b.geometry else { return Map(first: loaded.lowerBound, p: b.input(0)) }
         let count = loaded.count * geometry.pitch
-        b.kernels.sigmoid(b.input(0), b.temporary(1), count)
-        b.kernels.sigmoid_complement(b.input(0), b.temporary(2), count)
+        b.kernels.sigmoids(b.input(0), b.temporary(1), b.temporary(2), count)
         return Map(
             first: loaded.lowerBound, p: UnsafeRawPointer(b.temporary(1)), q: UnsafeRawPointer(b.temporary(2)),
             x: b.input(0))
