@@ -107,7 +107,8 @@ static void in_shards(const test_case *c, int type, int is_soft, double bound) {
   }
   if (c->adds == SIDE_BY_SIDE) {
     CHECK(c->entry->statistics(&whole.a) == SEGLOSS_OK, "%s: %s", what, whole.error.message);
-    CHECK(memcmp(total, whole.statistics, (size_t)whole.length * sizeof *total) == 0, "%s: statistics of samples", what);
+    CHECK(memcmp(total, whole.statistics, (size_t)whole.length * sizeof *total) == 0, "%s: statistics of samples",
+          what);
   }
   for (s = 0; s < SHARDS && c->adds != SIDE_BY_SIDE; ++s) {
     int32_t status;
@@ -168,7 +169,8 @@ static void perfect_shards(void) {
   for (k = 0; k < SEGLOSS_BALANCE_STATISTICS; ++k) statistics[k] *= 2; /* the same batch twice */
   CHECK(segloss_balance_finish(&pred, &pred, &mask, &o, statistics, SEGLOSS_BALANCE_STATISTICS, 1, &parts, &grad_pred,
                                NULL, &error) == 0, "%s", error.message);
-  CHECK(parts.loss == 0 && gradient[0] == 0 && gradient[1] == 0, "%g, gradient %g %g", parts.loss, gradient[0], gradient[1]);
+  CHECK(parts.loss == 0 && gradient[0] == 0 && gradient[1] == 0, "%g, gradient %g %g", parts.loss, gradient[0],
+        gradient[1]);
 }
 
 /* ---- Against what the formulas say, written down the long way ---- */
@@ -338,13 +340,15 @@ static void refer_to_positions(const problem *q, reference *r) {
 }
 
 /* Structure: windows summed the long way. */
-static double surroundings(const segloss_structure_options *o, const double *y, int64_t h, int64_t w, int64_t i, int64_t j) {
+static double surroundings(const segloss_structure_options *o, const double *y, int64_t h, int64_t w, int64_t i,
+                           int64_t j) {
   int64_t r = o->kernel_size / 2, a, b;
   double sum = 0, count = 0;
   for (a = i - r; a <= i + r; ++a)
     for (b = j - r; b <= j + r; ++b)
       if (a >= 0 && a < h && b >= 0 && b < w) sum += y[a * w + b], count += 1;
-  return 1 + o->gain * fabs(sum / (o->count_include_pad ? (double)(o->kernel_size * o->kernel_size) : count) - y[i * w + j]);
+  if (o->count_include_pad) count = (double)(o->kernel_size * o->kernel_size);
+  return 1 + o->gain * fabs(sum / count - y[i * w + j]);
 }
 
 static void refer_to_planes(const problem *q, reference *r) {
@@ -356,7 +360,8 @@ static void refer_to_planes(const problem *q, reference *r) {
   r->divisor = (double)planes;
   r->loss = 0;
   for (k = 0; k < count_of(x); ++k) /* one number for every plane, as it is upstream */
-    mean += cross_entropy_of(sigmoid(get(element(x, k), F64)), get(element(&q->inputs[1], k), F64)) / (double)count_of(x);
+    mean += cross_entropy_of(sigmoid(get(element(x, k), F64)), get(element(&q->inputs[1], k),
+                                                                   F64)) / (double)count_of(x);
   for (n = 0; n < planes; ++n) {
     double y[80], overlap = 0, either = 0, weighted = 0, weights = 0, apart = 0;
     for (k = 0; k < h * w; ++k) y[k] = get(element(&q->inputs[1], n * h * w + k), F64);
@@ -382,8 +387,7 @@ static void refer(const problem *q, reference *r) {
   if (q->c->entry->items == POSITIONS) refer_to_positions(q, r);
 }
 
-/* Value, gradient (by differences of the reference) and items of a case in float64; and that the items are what the value
-   and the gradient are made of. */
+/* Value and gradient, by differences of the reference, of a case in float64. */
 static void as_the_formula_says(const test_case *c, int64_t n, int64_t h, int64_t w, int is_soft) {
   static reference r, up, down;
   const double step = 1e-6;
@@ -408,7 +412,8 @@ static void as_the_formula_says(const test_case *c, int64_t n, int64_t h, int64_
     worst = fmax(worst, fabs(got - want));
   }
   /* Differences: step^2 of truncation, or step where a kink lies (smooth L1), and 1e-16 * loss / step of rounding. */
-  CHECK(worst <= step * largest + 1e-9, "%s, %dx%dx%d: gradient off by %g of %g", c->name, (int)n, (int)h, (int)w, worst,
+  CHECK(worst <= step * largest + 1e-9, "%s, %dx%dx%d: gradient off by %g of %g", c->name, (int)n, (int)h, (int)w,
+        worst,
         largest);
   free_problem(&q);
 }
@@ -440,7 +445,8 @@ static void items_make_the_loss(const test_case *c, const test_case *items) {
           items->name, (int)k, got, r.items[k]);
     sum += got;
   }
-  CHECK(is_close(sum / divisor, whole.parts.numbers[1], bound, fmax(fabs(sum / divisor), 1e-3)), "%s: %.17g, loss %.17g",
+  CHECK(is_close(sum / divisor, whole.parts.numbers[1], bound, fmax(fabs(sum / divisor), 1e-3)),
+        "%s: %.17g, loss %.17g",
         items->name, sum / divisor, whole.parts.numbers[1]);
   for (k = 0; k < count_of(&q.outputs[0]); ++k) {
     double want = get(element(&whole.outputs[0], k), type), got = get(element(&q.outputs[0], k), type);
@@ -520,7 +526,8 @@ static void levels(void) {
       grads[k] = p[k].outputs[0];
       grads[k].data = calloc((size_t)count_of(&grads[k]), 8);
     }
-    CHECK(segloss_structure(preds, LEVELS, &p[0].inputs[1], &p[0].options.structure, -1.75, &parts, level_parts, grads, NULL,
+    CHECK(segloss_structure(preds, LEVELS, &p[0].inputs[1], &p[0].options.structure, -1.75, &parts, level_parts, grads,
+                            NULL,
                             &error) == SEGLOSS_OK, "%s: %s", cases[i].name, error.message);
     CHECK(is_close(parts.loss, sums[0], 1e-15, 10) && is_close(parts.bce_loss, sums[1], 1e-15, 10) &&
               is_close(parts.iou_loss, sums[2], 1e-15, 10), "%s: %g of %d levels", cases[i].name, parts.loss, LEVELS);
@@ -532,9 +539,11 @@ static void levels(void) {
     }
     length = p[0].length / (1 + SEGLOSS_STRUCTURE_LEVEL_STATISTICS) * (1 + LEVELS * SEGLOSS_STRUCTURE_LEVEL_STATISTICS);
     statistics = calloc((size_t)length, sizeof *statistics);
-    CHECK(segloss_structure_statistics(preds, LEVELS, &p[0].inputs[1], &p[0].options.structure, statistics, length, NULL, &error) ==
+    CHECK(segloss_structure_statistics(preds, LEVELS, &p[0].inputs[1], &p[0].options.structure, statistics, length,
+                                       NULL, &error) ==
               SEGLOSS_OK, "%s: %s", cases[i].name, error.message);
-    CHECK(segloss_structure_finish(preds, LEVELS, &p[0].inputs[1], &p[0].options.structure, statistics, length, -1.75, NULL, NULL,
+    CHECK(segloss_structure_finish(preds, LEVELS, &p[0].inputs[1], &p[0].options.structure, statistics, length, -1.75,
+                                   NULL, NULL,
                                    grads, NULL, &error) == SEGLOSS_OK, "%s: %s", cases[i].name, error.message);
     for (k = 0; k < LEVELS; ++k)
       CHECK(same_elements(&grads[k], &p[k].outputs[0]), "%s, in two: gradient of level %d", cases[i].name, k);
@@ -587,7 +596,8 @@ static void defaults(void) {
     free_problem(&none);
     ++tried;
   }
-  CHECK(tried == 2 * 11 - 1, "defaults of %d functions", tried); /* all losses with items, and the items of all but focal */
+  CHECK(tried == 2 * 11 - 1, "defaults of %d functions",
+        tried); /* all losses with items, and the items of all but focal */
 }
 
 /* ---- Golden values: 2 x 1 x 6 x 7 from closed forms, float64 ---- */
@@ -726,7 +736,8 @@ static void golden_sums(void) {
                    &error) == 0, "%s", error.message);
   check_printed(db.loss, "7.0481189038", "Paddle");
   CHECK(is_close(db.loss_shrink_maps + db.loss_threshold_maps + db.loss_binary_maps, db.loss, 1e-15, 10), "sum");
-  CHECK(db.positives == 14 && db.negatives == 42 && db.threshold_count == 63, "%g positives, %g negatives, %g", db.positives,
+  CHECK(db.positives == 14 && db.negatives == 42 && db.threshold_count == 63, "%g positives, %g negatives, %g",
+        db.positives,
         db.negatives, db.threshold_count);
   check_gradient(grad[0], "-.878894864", "3.88663092", "", "", "Paddle, P");
   check_gradient(grad[1], "-1.11111109", "9.99999984", "", "", "Paddle, T");
@@ -760,7 +771,9 @@ int main(void) {
       for (s = 0; s < sizeof shapes / sizeof *shapes; ++s) {
         const int64_t *x = shapes[s];
         in_one_and_in_two(c, predictions[type], predictions[type], x[0], x[1], x[2], 1);
-        for (k = 0; k < 5; ++k) in_one_and_in_two(c, predictions[type], labels[k], x[0], x[1], x[2], 0);
+        for (k = 0; k < 5; ++k) /* of the large ones a third: what is not tried here is tried with another case */
+          if (s + 1 < sizeof shapes / sizeof *shapes || (i + type + k) % 3 == 0)
+            in_one_and_in_two(c, predictions[type], labels[k], x[0], x[1], x[2], 0);
       }
     if (c->entry->items && tells_classes(c)) in_one_and_in_two(c, F32, U8, 2, 2, 99991, 0);
     else in_one_and_in_two(c, F32, U8, 1, 515, 517, 0); /* enough for several threads */

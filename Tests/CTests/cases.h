@@ -172,7 +172,8 @@ static const entry CTPN = {
 
 static const entry ACTIVE_CONTOUR = {
     "active_contour", {"input", "target"}, "pg", 0, {"grad_input"}, active_contour, active_contour_statistics,
-    active_contour_finish, sizeof(segloss_active_contour_options), sizeof(segloss_active_contour_parts), 0, NOTHING_ELSE};
+    active_contour_finish, sizeof(segloss_active_contour_options), sizeof(segloss_active_contour_parts), 0,
+        NOTHING_ELSE};
 
 static void boundary_defaults(options *o) { o->boundary = segloss_boundary_options_default(); }
 static const entry BOUNDARY_ITEMS = {
@@ -180,7 +181,8 @@ static const entry BOUNDARY_ITEMS = {
     sizeof(segloss_boundary_options), 0, 1 << 2, PLANES, NULL, boundary_defaults, 0, 0};
 static const entry BOUNDARY = {
     "boundary", {"pred", "labels"}, "xh", 0, {"grad_pred"}, boundary, boundary_statistics, boundary_finish,
-    sizeof(segloss_boundary_options), sizeof(segloss_boundary_parts), 0, PLANES, &BOUNDARY_ITEMS, boundary_defaults, 0, 0};
+    sizeof(segloss_boundary_options), sizeof(segloss_boundary_parts), 0, PLANES, &BOUNDARY_ITEMS, boundary_defaults, 0,
+        0};
 
 static void structure_defaults(options *o) { o->structure = segloss_structure_options_default(); }
 static const entry STRUCTURE_ITEMS = {
@@ -188,7 +190,8 @@ static const entry STRUCTURE_ITEMS = {
     sizeof(segloss_structure_options), 0, 1 << 2, PLANES, NULL, structure_defaults, 0, 0};
 static const entry STRUCTURE = {
     "structure", {"preds", "mask"}, "xg", 1, {"grad_preds"}, structure, structure_statistics, structure_finish,
-    sizeof(segloss_structure_options), sizeof(segloss_structure_parts), 0, PLANES, &STRUCTURE_ITEMS, structure_defaults, 0,
+    sizeof(segloss_structure_options), sizeof(segloss_structure_parts), 0, PLANES, &STRUCTURE_ITEMS,
+        structure_defaults, 0,
     0};
 
 /* A loss that is reduced from items: its three functions and the fourth that gives the items, with both their entries.
@@ -310,9 +313,11 @@ static inline void add_overlap_cases(void) {
        1, 1, 0},
       {"softmax, macro of samples", "d", "xk-", SEGLOSS_SOFTMAX, SEGLOSS_MACRO, 1, SEGLOSS_ABSENT_SKIP, SEGLOSS_MEAN, 0,
        1, 0},
-      {"probabilities, ignoring", "db", "pgU", SEGLOSS_NO_ACTIVATION, SEGLOSS_MICRO, 1, SEGLOSS_ABSENT_COUNT, SEGLOSS_SUM,
+      {"probabilities, ignoring", "db", "pgU", SEGLOSS_NO_ACTIVATION, SEGLOSS_MICRO, 1, SEGLOSS_ABSENT_COUNT,
+       SEGLOSS_SUM,
        1, 0, 1},
-      {"macro, two classes", "dt", "xgm", SEGLOSS_SIGMOID, SEGLOSS_MACRO, 0, SEGLOSS_ABSENT_ZERO, SEGLOSS_MEAN, 1, 1, 1},
+      {"macro, two classes", "dt", "xgm", SEGLOSS_SIGMOID, SEGLOSS_MACRO, 0, SEGLOSS_ABSENT_ZERO, SEGLOSS_MEAN, 1, 1,
+       1},
       {"softmax, dense", "d", "xgM", SEGLOSS_SOFTMAX, SEGLOSS_MACRO, 0, SEGLOSS_ABSENT_COUNT, SEGLOSS_SUM, 0, 0, 0},
       {"probabilities", "bf", "pgm", SEGLOSS_NO_ACTIVATION, SEGLOSS_MICRO, 0, SEGLOSS_ABSENT_COUNT, SEGLOSS_MEAN, 0, 0,
        0},
@@ -345,7 +350,8 @@ static inline void add_overlap_cases(void) {
 }
 
 static inline test_case *add_pointwise(const char *name, const entry *entry, const char *roles) {
-  test_case *c = add_case(name, entry, entry == &CROSS_ENTROPY ? SEGLOSS_CROSS_ENTROPY_STATISTICS : SEGLOSS_MEAN_STATISTICS,
+  test_case *c = add_case(name, entry,
+                          entry == &CROSS_ENTROPY ? SEGLOSS_CROSS_ENTROPY_STATISTICS : SEGLOSS_MEAN_STATISTICS,
                           ALWAYS);
   strcpy(c->roles, roles);
   return c;
@@ -572,7 +578,8 @@ static inline int tells_classes(const test_case *c) {
 /* The value of targets that do not count, or a value that none has. */
 static inline int64_t ignored_by(const test_case *c) {
   if (is_of(c->entry, &CROSS_ENTROPY) && !is_one_of(c->roles, 'g')) return c->options.cross_entropy.ignore_index;
-  if (is_of(c->entry, &BOUNDARY)) return c->options.boundary.has_ignore_index ? c->options.boundary.ignore_index : INT64_MIN;
+  if (is_of(c->entry,
+            &BOUNDARY)) return c->options.boundary.has_ignore_index ? c->options.boundary.ignore_index : INT64_MIN;
   return c->classes.has_ignore_index ? c->classes.ignore_index : INT64_MIN;
 }
 
@@ -685,10 +692,13 @@ static const unsigned char UNTOUCHED = 0xA5;
 
 static inline void fill_outputs(problem *p) {
   int i;
-  int64_t k;
-  for (i = 0; i < MAX_OUTPUTS; ++i)
-    for (k = 0; p->outputs[i].data && k < count_of(&p->outputs[i]); ++k)
-      memset(element(&p->outputs[i], k), UNTOUCHED, p->outputs[i].type_bits / 8);
+  int64_t k, count;
+  for (i = 0; i < MAX_OUTPUTS; ++i) {
+    segloss_tensor *t = &p->outputs[i];
+    count = t->data ? count_of(t) : 0;
+    if (t->flags & SEGLOSS_DENSE && count > 0) memset(t->data, UNTOUCHED, (size_t)count * (t->type_bits / 8));
+    else for (k = 0; k < count; ++k) memset(element(t, k), UNTOUCHED, t->type_bits / 8);
+  }
   memset(&p->parts, UNTOUCHED, sizeof p->parts);
   p->parts.struct_size = (uint32_t)p->c->entry->parts_size;
 }
@@ -726,7 +736,7 @@ static inline segloss_tensor tensor_for(const test_case *c, char role, int type,
 static inline void make_problem(problem *p, const test_case *c, int type, int label_type, int64_t n, int64_t h,
                                 int64_t w, int is_soft, uint32_t seed, place *place, void *context) {
   int i;
-  int64_t k, classes;
+  int64_t k, count, classes;
   memset(p, 0, sizeof *p);
   p->c = c;
   p->output_type = type;
@@ -737,8 +747,10 @@ static inline void make_problem(problem *p, const test_case *c, int type, int la
     p->types[i] = type_for(c, role, type, label_type, is_soft, classes);
     p->inputs[i] = tensor_for(c, role, p->types[i], n, h, w);
     place(context, i, &p->inputs[i]);
-    for (k = 0; k < count_of(&p->inputs[i]); ++k) {
-      double value = number(role, seed + (uint32_t)i * 977u, (uint32_t)k, is_soft, p->types[i] == U8 ? classes % 256 : classes);
+    count = count_of(&p->inputs[i]);
+    for (k = 0; k < count; ++k) {
+      double value = number(role, seed + (uint32_t)i * 977u, (uint32_t)k, is_soft,
+                            p->types[i] == U8 ? classes % 256 : classes);
       if (i == 1 && ignored_by(c) == IGNORED && noise(seed + 5, (uint32_t)k) % 7 == 3) value = IGNORED;
       put(element(&p->inputs[i], k), p->types[i], value);
     }

@@ -108,7 +108,8 @@ static void a_loss() {
 
 // Every loss that came after, on zeros (a prediction of one half, where they are logits) against 1, 0, 1, 0: by hand.
 struct Zeros {
-  std::vector<float> zeros = std::vector<float>(8), ones = std::vector<float>(8, 1.0f), gradient = std::vector<float>(8);
+  std::vector<float> zeros = std::vector<float>(8), ones = std::vector<float>(8, 1.0f),
+      gradient = std::vector<float>(8);
   std::vector<uint8_t> targets = {1, 0, 1, 0};
   segloss_tensor floats(std::vector<float> &v, std::vector<int64_t> shape) {
     return segloss_from_dlpack(v.data(), SEGLOSS_DEVICE_CPU, 0, int32_t(shape.size()), SEGLOSS_TYPE_FLOAT, 32, 1,
@@ -139,7 +140,8 @@ static void every_loss() {
   const double ln2 = std::log(2.0), mean = 2.0 / (31 * 31), inner = 1 + 5 * (1 - mean), outer = 1 + 5 * mean;
   Zeros z;
   segloss_tensor x = z.floats(z.zeros, {2, 2}), y = z.bytes({2, 2}), g = z.floats(z.gradient, {2, 2});
-  segloss_tensor image = z.floats(z.zeros, {1, 2, 2}), object = z.bytes({1, 2, 2}), slope = z.floats(z.gradient, {1, 2, 2});
+  segloss_tensor image = z.floats(z.zeros, {1, 2, 2}), object = z.bytes({1, 2, 2}), slope = z.floats(z.gradient, {1, 2,
+                                                                                                                  2});
   segloss_tensor labels = z.bytes({2});
   RUN(dice, segloss_overlap_parts, x, y, g, .4, nullptr);
   RUN(dice_bce, segloss_dice_bce_parts, x, y, g, .4 + ln2, nullptr);
@@ -162,7 +164,8 @@ static void every_loss() {
   CHECK(std::fabs(structure.loss - ln2 - iou) < 1e-6 && std::fabs(level[2] - iou) < 1e-6, "%g", structure.loss);
 
   segloss_ctpn_parts ctpn = {sizeof ctpn, 0, 0, 0, 0, 0, 0, 0, 0, 0};
-  segloss_tensor box = z.floats(z.zeros, {2, 4}), one = z.floats(z.ones, {2, 4}), offsets = z.floats(z.gradient, {2, 4});
+  segloss_tensor box = z.floats(z.zeros, {2, 4}), one = z.floats(z.ones, {2, 4}), offsets = z.floats(z.gradient, {2,
+                                                                                                                  4});
   segloss_ctpn_options anchors = segloss_ctpn_options_default(SEGLOSS_CTPN_PUBLISHED);
   status = segloss_ctpn(&x, &box, nullptr, &labels, &one, &one, &one, nullptr, nullptr, &anchors, 1, &ctpn, nullptr,
                         &offsets, nullptr, nullptr, &error);
@@ -175,7 +178,8 @@ static void every_loss() {
   std::vector<int32_t> classes(4, 7);
   const int64_t map[] = {1, 2, 2, 1}, maps[] = {1, 2, 2, 4};
   segloss_tensor boxes = z.floats(gt, {1, 4}), heights = z.floats(height, {1});
-  segloss_tensor rpn_labels = segloss_from_dlpack(classes.data(), SEGLOSS_DEVICE_CPU, 0, 4, SEGLOSS_TYPE_INT, 32, 1, map,
+  segloss_tensor rpn_labels = segloss_from_dlpack(classes.data(), SEGLOSS_DEVICE_CPU, 0, 4, SEGLOSS_TYPE_INT, 32, 1,
+                                                  map,
                                                   nullptr, 0);
   segloss_tensor bbox = segloss_from_dlpack(targets.data(), SEGLOSS_DEVICE_CPU, 0, 4, SEGLOSS_TYPE_FLOAT, 32, 1, maps,
                                             nullptr, 0);

@@ -273,7 +273,8 @@ static void nulls(void) {
       refused(&p, e->finish, SEGLOSS_NULL_POINTER, "statistics", "NULL");
       p.a.statistics = p.statistics;
     }
-    if (strchr(cases[i].roles, '-') && (e == &DB || e == &L1_BALANCE_CE)) { /* all of the other maps or none, and no gradient of those left out */
+    if (strchr(cases[i].roles, '-') && (e == &DB || e == &L1_BALANCE_CE)) {
+      /* All of the other maps or none, and no gradient of those left out. */
       segloss_tensor thresh = p.inputs[0];
       thresh.data = malloc(N * H * W * 4);
       p.a.outputs[1] = &thresh;
@@ -458,7 +459,8 @@ static void overlaps(void) {
       for (k = 0; k < 6; ++k) {
         segloss_tensor own = p.outputs[o];
         int r = own.rank;
-        if (r < 1 || (k % 2 == 0 && own.shape[r - 1] == 1) || (r < 2 && (k == 2 || k == 4)) || (k == 5 && o >= e->predictions)) continue;
+        if (r < 1 || (k % 2 == 0 && own.shape[r - 1] == 1)) continue;
+        if ((r < 2 && (k == 2 || k == 4)) || (k == 5 && o >= e->predictions)) continue;
         if (k == 5) own = p.inputs[o], turn_round(&own, r);
         else spell_strides(&own);
         if (k == 0) own.strides[r - 1] = 0;
@@ -479,7 +481,8 @@ static void overlaps(void) {
 static int is_all_maps(const test_case *c) {
   int k;
   for (k = 0; k < input_count(c); ++k)
-    if (c->channels || is_one_of("lkMUWVcbsaBS", c->roles[k]) || (c->roles[k] == 'i' && c->entry->items != ELEMENTS)) return 0;
+    if (c->channels || is_one_of("lkMUWVcbsaBS", c->roles[k]) || (c->roles[k] == 'i' &&
+                                                                  c->entry->items != ELEMENTS)) return 0;
   return 1;
 }
 
@@ -614,7 +617,8 @@ static void random_views(void) {
     refusals += status != SEGLOSS_OK;
     CHECK(status == (shared ? SEGLOSS_OVERLAP : SEGLOSS_OK),
           "draw %d: %s, though they %s: shape %d %d %d, gt %d bits from %d by %d %d %d, grad from %d by %d %d %d", turn,
-          segloss_status_name(status), shared ? "overlap" : "do not overlap", (int)shape[0], (int)shape[1], (int)shape[2],
+          segloss_status_name(status), shared ? "overlap" : "do not overlap", (int)shape[0], (int)shape[1],
+              (int)shape[2],
           gt.type_bits, (int)((unsigned char *)gt.data - slab), (int)gt.strides[0], (int)gt.strides[1],
           (int)gt.strides[2], (int)((unsigned char *)grad.data - slab), (int)grad.strides[0], (int)grad.strides[1],
           (int)grad.strides[2]);
@@ -644,8 +648,10 @@ static void far_strides(void) {
           strides[2][0] = signs & 4 ? -far[k] : far[k];
           pred = segloss_from_dlpack(signs & 8 ? memory : memory + 60, SEGLOSS_DEVICE_CPU, 0, 2, SEGLOSS_TYPE_FLOAT, 64,
                                      1, shape, strides[0], 0);
-          gt = segloss_from_dlpack(memory + 30, SEGLOSS_DEVICE_CPU, 0, 2, SEGLOSS_TYPE_FLOAT, 64, 1, shape, strides[1], 0);
-          grad = segloss_from_dlpack(memory + 30, SEGLOSS_DEVICE_CPU, 0, 2, SEGLOSS_TYPE_FLOAT, 64, 1, shape, strides[2], 0);
+          gt = segloss_from_dlpack(memory + 30, SEGLOSS_DEVICE_CPU, 0, 2, SEGLOSS_TYPE_FLOAT, 64, 1, shape, strides[1],
+                                   0);
+          grad = segloss_from_dlpack(memory + 30, SEGLOSS_DEVICE_CPU, 0, 2, SEGLOSS_TYPE_FLOAT, 64, 1, shape,
+                                     strides[2], 0);
           status = segloss_mask_l1(&pred, &gt, &gt, NULL, 1, NULL, &grad, NULL, &error);
           CHECK(status == SEGLOSS_LAYOUT || status == SEGLOSS_OVERLAP, "strides of %g, %g, %g elements: %s: %s",
                 (double)strides[0][0], (double)strides[1][0], (double)strides[2][0], segloss_status_name(status),
@@ -740,8 +746,8 @@ static void struct_sizes(void) {
   }
 }
 
-/* Every option with its kind: a number (of at least 0, above 0, or of 0 ... 1), a count, an odd one, a target to ignore, or a whole number of
-   0 ... last. */
+/* Every option with its kind: a number (of at least 0, above 0, or of 0 ... 1), a count, an odd one, a target to ignore,
+   or a whole number of 0 ... last. */
 enum { NUMBER = -1, COUNT = -2, NOT_NEGATIVE = -3, FRACTION = -4, IGNORABLE = -5, POSITIVE = -6, ODD = -7 };
 
 typedef struct field {
@@ -886,7 +892,8 @@ static void option_values(void) {
         refused_by_all(&p, SEGLOSS_OPTION, fields[f].name, "a value", 0);
         p.options = good;
       }
-      for (k = 0; k < (last == NUMBER ? 5 : last == NOT_NEGATIVE ? 3 : last == POSITIVE ? 2 : 0); ++k) { /* whatever comes out, it comes out */
+      /* Finite: whatever comes out, it comes out. */
+      for (k = 0; k < (last == NUMBER ? 5 : last == NOT_NEGATIVE ? 3 : last == POSITIVE ? 2 : 0); ++k) {
         memcpy(at, &wild[k], 8);
         accepted(&p, p.c->entry->run, fields[f].name);
         accepted_in_two(&p, fields[f].name);
@@ -939,7 +946,7 @@ static void class_arrays(void) {
   int i, k;
   for (i = 0; i < case_count; ++i) {
     problem p;
-    double weights[H];
+    double weights[H + 1];
     int64_t chosen[H + 1];
     const entry *e = cases[i].entry;
     int is_mean = e->items == ELEMENTS; /* takes no `classes` at all */
@@ -949,7 +956,7 @@ static void class_arrays(void) {
     const char *own_name = is_of(e, &BCE) ? "pos_weight" : "class_weight";
     make_small(&p, &cases[i], U8);
     prepare(&p);
-    for (k = 0; k < H; ++k) weights[k] = 1;
+    for (k = 0; k <= H; ++k) weights[k] = 1;
     if (e->classes) {
       segloss_classes good = p.classes;
       p.classes.class_weight = weights;
@@ -1013,7 +1020,8 @@ static void class_arrays(void) {
 
 /* Labels outside the classes. */
 static void labels(void) {
-  static const int64_t outside[] = {H, -1, 254, 1 << 24, INT32_MAX, INT32_MIN, ((int64_t)1 << 32) + 1, INT64_MAX, INT64_MIN};
+  static const int64_t outside[] = {H, -1, 254, 1 << 24, INT32_MAX, INT32_MIN, ((int64_t)1 << 32) + 1, INT64_MAX,
+                                    INT64_MIN};
   static const int label_types[] = {U8, I32, I64};
   int i, t;
   size_t v;
@@ -1029,7 +1037,8 @@ static void labels(void) {
         if (t == 2) memcpy(element(&p.inputs[1], N * W - 2), &value, 8);
         else put(element(&p.inputs[1], N * W - 2), label_types[t], (double)value);
         status = p.c->entry->run(&p.a);
-        CHECK(status == SEGLOSS_OUT_OF_RANGE && names(p.error.message, p.c->entry->inputs[1]), "%s, label %g: %s: %s", cases[i].name,
+        CHECK(status == SEGLOSS_OUT_OF_RANGE && names(p.error.message, p.c->entry->inputs[1]), "%s, label %g: %s: %s",
+              cases[i].name,
               (double)value, segloss_status_name(status), p.error.message);
         if (p.c->entry->statistics) {
           status = p.c->entry->statistics(&p.a);
@@ -1182,9 +1191,11 @@ static void values(void) {
           if (role == 'B' && cases[i].anchors == HEADS) ++last; /* dh; dw is not read */
           put(element(&p.inputs[k], last), types_[t], outside[v]);
           status = e->run(&p.a);
-          CHECK(status == want, "%s, %s = %g: %s", cases[i].name, e->inputs[k], outside[v], segloss_status_name(status));
+          CHECK(status == want, "%s, %s = %g: %s", cases[i].name, e->inputs[k], outside[v],
+                segloss_status_name(status));
           CHECK(status == SEGLOSS_OK || names(p.error.message, e->inputs[k]), "%s: %s", cases[i].name, p.error.message);
-          CHECK(status == SEGLOSS_OK || role != 'p' || strstr(p.error.message, ", 4, 5)"), "%s: %s", cases[i].name, p.error.message);
+          CHECK(status == SEGLOSS_OK || role != 'p' || strstr(p.error.message, ", 4, 5)"), "%s: %s", cases[i].name,
+                p.error.message);
           p.a.execution = &execution;
           execution.non_finite = SEGLOSS_REFUSE;
           if (is_read && !is_probability && !isfinite(outside[v])) want = SEGLOSS_NON_FINITE;
@@ -1263,7 +1274,8 @@ static void ignored_values(void) {
         }
         for (k = 0; k < 3; ++k) {
           execution.non_finite = policies[k];
-          if (policies[k] == SEGLOSS_REFUSE && v == 0 && strpbrk(p.c->roles, "wWV")) continue; /* weights are looked at */
+          if (policies[k] == SEGLOSS_REFUSE && v == 0 && strpbrk(p.c->roles,
+                                                                 "wWV")) continue; /* weights are looked at */
           p.a.execution = plain.a.execution = &execution;
           fill_outputs(&p), fill_outputs(&plain);
           accepted(&plain, cases[i].entry->run, "ignored zeros");
@@ -1298,7 +1310,8 @@ static void empty_tensors(void) {
         }
         if (shapes[s][1] == 0 && needs_classes(&cases[i])) {
           int32_t status = e->run(&p.a);
-          CHECK(status == SEGLOSS_SHAPE, "%s, no classes: %s %s", cases[i].name, segloss_status_name(status), p.error.message);
+          CHECK(status == SEGLOSS_SHAPE, "%s, no classes: %s %s", cases[i].name, segloss_status_name(status),
+                p.error.message);
           free_problem(&p);
           continue;
         }
@@ -1383,7 +1396,8 @@ static int32_t run_broadcast(problem *p, int64_t n, int64_t h, int64_t w) {
     const segloss_tensor *t = &p->inputs[k];
     int rank = shape_of(p->c, p->c->roles[k], n, h, w, shape);
     if (!p->a.inputs[k]) continue;
-    inputs[k] = segloss_from_dlpack(t->data, SEGLOSS_DEVICE_CPU, 0, rank, t->type_code, t->type_bits, 1, shape, strides, 0);
+    inputs[k] = segloss_from_dlpack(t->data, SEGLOSS_DEVICE_CPU, 0, rank, t->type_code, t->type_bits, 1, shape,
+                                    strides, 0);
     p->a.inputs[k] = &inputs[k];
   }
   for (k = 0; k < MAX_OUTPUTS; ++k) p->a.outputs[k] = NULL;
@@ -1463,11 +1477,13 @@ static void lists(void) {
     memory = malloc(LEVELS * bytes);
     memset(memory, UNTOUCHED, LEVELS * bytes);
     memset(numbers_, UNTOUCHED, sizeof numbers_);
-    for (k = 0; k < LEVELS; ++k) preds[k] = p.inputs[0], grads[k] = p.outputs[0], grads[k].data = memory + (size_t)k * bytes;
+    for (k = 0; k < LEVELS; ++k) preds[k] = p.inputs[0], grads[k] = p.outputs[0],
+        grads[k].data = memory + (size_t)k * bytes;
 #define STRUCTURE_CALL(preds, n, grads)                                                                                \
   segloss_structure(preds, n, &p.inputs[1], &p.options.structure, 1, NULL, numbers_, grads, NULL, &p.error)
     for (k = 0; k < 5; ++k)
-      CHECK(STRUCTURE_CALL(preds, counts[k], grads) == SEGLOSS_OPTION && names(p.error.message, "levels"), "%d levels: %s",
+      CHECK(STRUCTURE_CALL(preds, counts[k], grads) == SEGLOSS_OPTION && names(p.error.message, "levels"),
+            "%d levels: %s",
             counts[k], p.error.message);
     CHECK(STRUCTURE_CALL(NULL, LEVELS, grads) == SEGLOSS_NULL_POINTER && names(p.error.message, "preds"), "NULL: %s",
           p.error.message);
@@ -1476,12 +1492,14 @@ static void lists(void) {
       char name[20];
       sprintf(name, "%s[%d]", k < LEVELS ? "preds" : "grad_preds", k % LEVELS);
       for (way = 0; (status = spoil(bad, way, &what)) >= 0; ++way, *bad = good)
-        CHECK(STRUCTURE_CALL(preds, LEVELS, grads) == status && names(p.error.message, name), "%s of %s: %s", what, name,
+        CHECK(STRUCTURE_CALL(preds, LEVELS, grads) == status && names(p.error.message, name), "%s of %s: %s", what,
+              name,
               p.error.message);
       *bad = good;
       for (j = 0; j < k && k >= LEVELS; ++j) { /* each gradient apart from all the rest */
         bad->data = j < LEVELS ? (char *)preds[j].data + 4 : grads[j - LEVELS].data;
-        CHECK(STRUCTURE_CALL(preds, LEVELS, grads) == SEGLOSS_OVERLAP && names(p.error.message, name), "%d into %s: %s", j,
+        CHECK(STRUCTURE_CALL(preds, LEVELS, grads) == SEGLOSS_OVERLAP && names(p.error.message, name),
+              "%d into %s: %s", j,
               name, p.error.message);
       }
       *bad = good;
@@ -1489,7 +1507,8 @@ static void lists(void) {
       CHECK(STRUCTURE_CALL(preds, LEVELS, grads) == SEGLOSS_SHAPE, "%s: another shape: %s", name, p.error.message);
       *bad = good;
       bad->type_bits = 16;
-      CHECK(STRUCTURE_CALL(preds, LEVELS, grads) == SEGLOSS_ELEMENT_TYPE, "%s: another type: %s", name, p.error.message);
+      CHECK(STRUCTURE_CALL(preds, LEVELS, grads) == SEGLOSS_ELEMENT_TYPE, "%s: another type: %s", name,
+            p.error.message);
       *bad = good;
     }
     CHECK(is_marked(memory, LEVELS * bytes) && is_marked(numbers_, sizeof numbers_), "%s: outputs were written",
@@ -1522,7 +1541,8 @@ static const char *const target_names[TARGET_TENSORS] = {
 
 static int32_t run_targets(targets *t) {
   const segloss_tensor **g = t->given;
-  return segloss_ctpn_anchor_targets(g[0], g[1], g[2], t->height, t->width, t->options_pointer, &t->generator, g[3], g[4],
+  return segloss_ctpn_anchor_targets(g[0], g[1], g[2], t->height, t->width, t->options_pointer, &t->generator, g[3],
+                                     g[4],
                                      g[5], g[6], g[7], g[8], &t->error);
 }
 
@@ -1690,7 +1710,8 @@ static void anchor_targets(void) {
   targets_field(&t, &t.options.side_distance, "side_distance", distances, 3);
   for (k = 0; k < 5; ++k) t.options.stride = strides_[k], targets_refused(&t, SEGLOSS_OPTION, "stride", "a number");
   t.options.stride = 16;
-  for (k = 0; k < 2; ++k) t.options.batch_size = counts[k], targets_refused(&t, SEGLOSS_OPTION, "batch_size", "a number");
+  for (k = 0; k < 2; ++k) t.options.batch_size = counts[k], targets_refused(&t, SEGLOSS_OPTION, "batch_size",
+                                                                            "a number");
   t.options.batch_size = 8;
   for (k = -1; k < 3; k += 3) {
     t.options.variant = k, targets_refused(&t, SEGLOSS_OPTION, "variant", "a number"), t.options.variant = 0;
@@ -1779,7 +1800,8 @@ static void names_and_threads(void) {
   int32_t i, before;
   for (i = 0; i < 16; ++i) CHECK(strcmp(segloss_status_name(i), expected[i]) == 0, "%d: %s", i, segloss_status_name(i));
   for (i = 0; i < 6; ++i)
-    CHECK(strcmp(segloss_status_name(others[i]), "SEGLOSS_UNKNOWN") == 0, "%d: %s", others[i], segloss_status_name(others[i]));
+    CHECK(strcmp(segloss_status_name(others[i]), "SEGLOSS_UNKNOWN") == 0, "%d: %s", others[i],
+          segloss_status_name(others[i]));
   sprintf(version, "%d.%d.%d", SEGLOSS_VERSION_MAJOR, SEGLOSS_VERSION_MINOR, SEGLOSS_VERSION_PATCH);
   CHECK(strcmp(segloss_version(), version) == 0, "library %s, header %s", segloss_version(), version);
   before = segloss_num_threads();
