@@ -42,15 +42,20 @@ typedef union options {
   segloss_smooth_l1_options smooth_l1;
   segloss_cross_entropy_options cross_entropy;
   segloss_ctpn_options ctpn;
+  segloss_structure_options structure;
+  segloss_active_contour_options active_contour;
+  segloss_boundary_options boundary;
 } options;
 
-/* What the items of a loss are: scores of the batch, of classes or samples; elements; positions, without the classes. */
-enum { NO_ITEMS, SCORES, ELEMENTS, POSITIONS };
+/* What the items of a loss are: scores of the batch, of classes or samples; elements; positions, without the classes;
+   planes of a batch. */
+enum { NO_ITEMS, SCORES, ELEMENTS, POSITIONS, PLANES };
 
 /* What the functions of a loss are called with, and how. Roles: x logits, p prediction, g label, m mask, w weights,
    t threshold labels, o a gradient that comes in; l labels that name a class, M mask, W weights, without the classes
    (N x 1 x ...), and k, U, V the same of one rank less (N x ...); i one number an item; - nothing. Of anchors: c, b, s
-   what predicts their class, box and side, a their labels, B what goes with boxes, S with sides. */
+   what predicts their class, box and side, a their labels, B what goes with boxes, S with sides. Of images: h
+   the class of each pixel. */
 typedef struct entry {
   const char *name;
   const char *inputs[MAX_INPUTS + 1];
@@ -96,6 +101,26 @@ LOSS(balance, IN3, OUT1)
 LOSS(db, IN7, OUT3)
 LOSS(l1_balance_ce, IN7, OUT3)
 LOSS(ctpn, IN9, OUT3)
+LOSS(active_contour, IN2, OUT1)
+LOSS(boundary, IN2, OUT1)
+static int32_t boundary_items(const arguments *a) {
+  return segloss_boundary_items(IN2(a), a->options, a->inputs[2], a->outputs[1], a->outputs[0], CALL(a));
+}
+
+/* Of one level; of several in both_forms.c and hostile.c. */
+static int32_t structure(const arguments *a) {
+  return segloss_structure(a->inputs[0], 1, a->inputs[1], a->options, a->grad_output, a->parts, NULL, OUT1(a), CALL(a));
+}
+static int32_t structure_statistics(const arguments *a) {
+  return segloss_structure_statistics(a->inputs[0], 1, a->inputs[1], a->options, ARRAY(a), CALL(a));
+}
+static int32_t structure_finish(const arguments *a) {
+  return segloss_structure_finish(a->inputs[0], 1, a->inputs[1], a->options, ARRAY(a), a->grad_output, a->parts, NULL,
+                                  OUT1(a), CALL(a));
+}
+static int32_t structure_items(const arguments *a) {
+  return segloss_structure_items(IN2(a), a->options, a->inputs[2], a->outputs[1], a->outputs[0], CALL(a));
+}
 
 static int32_t balance_map(const arguments *a) {
   return segloss_balance_map(IN3(a), a->options, a->outputs[0], CALL(a));
@@ -145,6 +170,30 @@ static const entry CTPN = {
     "cbsaBBBSS", 3, {"grad_cls", "grad_box", "grad_side"}, ctpn, ctpn_statistics, ctpn_finish,
     sizeof(segloss_ctpn_options), sizeof(segloss_ctpn_parts), 0, NOTHING_ELSE};
 
+static const entry ACTIVE_CONTOUR = {
+    "active_contour", {"input", "target"}, "pg", 0, {"grad_input"}, active_contour, active_contour_statistics,
+    active_contour_finish, sizeof(segloss_active_contour_options), sizeof(segloss_active_contour_parts), 0,
+        NOTHING_ELSE};
+
+static void boundary_defaults(options *o) { o->boundary = segloss_boundary_options_default(); }
+static const entry BOUNDARY_ITEMS = {
+    "boundary_items", {"pred", "labels", "grad_output"}, "xhi", 0, {"grad_pred", "values"}, boundary_items, NULL, NULL,
+    sizeof(segloss_boundary_options), 0, 1 << 2, PLANES, NULL, boundary_defaults, 0, 0};
+static const entry BOUNDARY = {
+    "boundary", {"pred", "labels"}, "xh", 0, {"grad_pred"}, boundary, boundary_statistics, boundary_finish,
+    sizeof(segloss_boundary_options), sizeof(segloss_boundary_parts), 0, PLANES, &BOUNDARY_ITEMS, boundary_defaults, 0,
+        0};
+
+static void structure_defaults(options *o) { o->structure = segloss_structure_options_default(); }
+static const entry STRUCTURE_ITEMS = {
+    "structure_items", {"pred", "mask", "grad_output"}, "xgi", 1, {"grad_pred", "values"}, structure_items, NULL, NULL,
+    sizeof(segloss_structure_options), 0, 1 << 2, PLANES, NULL, structure_defaults, 0, 0};
+static const entry STRUCTURE = {
+    "structure", {"preds", "mask"}, "xg", 1, {"grad_preds"}, structure, structure_statistics, structure_finish,
+    sizeof(segloss_structure_options), sizeof(segloss_structure_parts), 0, PLANES, &STRUCTURE_ITEMS,
+        structure_defaults, 0,
+    0};
+
 /* A loss that is reduced from items: its three functions and the fourth that gives the items, with both their entries.
    The gradient is output 0 of either, so that it stands beside its prediction. */
 #define ITEM_LOSS(ENTRY, loss, n, roles_, parts_, optional_, items_, classes_, numbers_)                               \
@@ -182,6 +231,9 @@ POINTWISE_LOSS(CROSS_ENTROPY, cross_entropy, segloss_cross_entropy_parts, POSITI
 /* Whether `e` is the loss or gives its items. */
 static inline int is_of(const entry *e, const entry *loss) { return e == loss || e == loss->items_entry; }
 
+/* Whether a loss looks at images, and not at elements. */
+static inline int is_window(const entry *e) { return e == &ACTIVE_CONTOUR || e->items == PLANES; }
+
 /* ---- Cases ---- */
 
 /* Whether statistics of several batches add up; of samples they stand side by side. */
@@ -200,6 +252,7 @@ typedef struct test_case {
   options options;
   segloss_classes classes; /* of the options; class_weight_length and classes_length stand for arrays that fit */
   int numbers;
+  int channels;     /* of images: N x C x H x W; 0: N x H x W */
   int anchors;      /* how predictions of anchors are laid out */
   unsigned bounded; /* bit i: input i is refused outside [0, 1] */
   int length;       /* of the statistics; of one item's, for scores */
@@ -260,9 +313,11 @@ static inline void add_overlap_cases(void) {
        1, 1, 0},
       {"softmax, macro of samples", "d", "xk-", SEGLOSS_SOFTMAX, SEGLOSS_MACRO, 1, SEGLOSS_ABSENT_SKIP, SEGLOSS_MEAN, 0,
        1, 0},
-      {"probabilities, ignoring", "db", "pgU", SEGLOSS_NO_ACTIVATION, SEGLOSS_MICRO, 1, SEGLOSS_ABSENT_COUNT, SEGLOSS_SUM,
+      {"probabilities, ignoring", "db", "pgU", SEGLOSS_NO_ACTIVATION, SEGLOSS_MICRO, 1, SEGLOSS_ABSENT_COUNT,
+       SEGLOSS_SUM,
        1, 0, 1},
-      {"macro, two classes", "dt", "xgm", SEGLOSS_SIGMOID, SEGLOSS_MACRO, 0, SEGLOSS_ABSENT_ZERO, SEGLOSS_MEAN, 1, 1, 1},
+      {"macro, two classes", "dt", "xgm", SEGLOSS_SIGMOID, SEGLOSS_MACRO, 0, SEGLOSS_ABSENT_ZERO, SEGLOSS_MEAN, 1, 1,
+       1},
       {"softmax, dense", "d", "xgM", SEGLOSS_SOFTMAX, SEGLOSS_MACRO, 0, SEGLOSS_ABSENT_COUNT, SEGLOSS_SUM, 0, 0, 0},
       {"probabilities", "bf", "pgm", SEGLOSS_NO_ACTIVATION, SEGLOSS_MICRO, 0, SEGLOSS_ABSENT_COUNT, SEGLOSS_MEAN, 0, 0,
        0},
@@ -295,7 +350,8 @@ static inline void add_overlap_cases(void) {
 }
 
 static inline test_case *add_pointwise(const char *name, const entry *entry, const char *roles) {
-  test_case *c = add_case(name, entry, entry == &CROSS_ENTROPY ? SEGLOSS_CROSS_ENTROPY_STATISTICS : SEGLOSS_MEAN_STATISTICS,
+  test_case *c = add_case(name, entry,
+                          entry == &CROSS_ENTROPY ? SEGLOSS_CROSS_ENTROPY_STATISTICS : SEGLOSS_MEAN_STATISTICS,
                           ALWAYS);
   strcpy(c->roles, roles);
   return c;
@@ -355,6 +411,52 @@ static inline void add_pointwise_cases(void) {
   c->numbers = ONE_A_CLASS;
   c = add_pointwise("cross_entropy, sum", &CROSS_ENTROPY, "xkV-");
   c->options.cross_entropy.reduction = SEGLOSS_SUM;
+}
+
+static inline segloss_structure_options *add_structure(const char *name, int variant, int channels) {
+  test_case *c = add_case(name, &STRUCTURE, SEGLOSS_STRUCTURE_STATISTICS + SEGLOSS_STRUCTURE_LEVEL_STATISTICS,
+                          SIDE_BY_SIDE);
+  c->options.structure.variant = variant;
+  c->channels = channels;
+  return &c->options.structure;
+}
+
+static inline segloss_active_contour_options *add_contour(const char *name, const char *roles, int channels) {
+  test_case *c = add_case(name, &ACTIVE_CONTOUR, SEGLOSS_ACTIVE_CONTOUR_STATISTICS, ALWAYS);
+  strcpy(c->roles, roles);
+  c->options.active_contour = segloss_active_contour_options_default();
+  c->channels = channels;
+  return &c->options.active_contour;
+}
+
+static inline test_case *add_boundary(const char *name, const char *roles, int variant) {
+  test_case *c = add_case(name, &BOUNDARY, SEGLOSS_BOUNDARY_STATISTICS, NEVER);
+  strcpy(c->roles, roles);
+  c->options.boundary.variant = variant;
+  c->channels = 3;
+  return c;
+}
+
+static inline void add_windows(void) {
+  segloss_active_contour_options *o;
+  test_case *c;
+  add_boundary("boundary", "xh", SEGLOSS_BOUNDARY_PUBLISHED);
+  c = add_boundary("boundary, present classes, ignoring", "xh", SEGLOSS_BOUNDARY_PRESENT_CLASSES);
+  c->options.boundary.has_ignore_index = 1;
+  c->options.boundary.ignore_index = IGNORED;
+  c = add_boundary("boundary, probabilities", "ph", SEGLOSS_BOUNDARY_PRESENT_CLASSES);
+  c->options.boundary.from_probs = 1;
+  c->options.boundary.theta0 = 5;
+  c->options.boundary.theta = 1;
+  c->bounded = 1;
+  add_structure("structure", SEGLOSS_STRUCTURE_PUBLISHED, 0);
+  add_structure("structure, paper, 3 x 3", SEGLOSS_STRUCTURE_PAPER, 3)->kernel_size = 3;
+  add_structure("structure, uacanet, inside", SEGLOSS_STRUCTURE_UACANET, 3)->count_include_pad = 0;
+  add_contour("active_contour", "pg", 0);
+  add_contour("active_contour, aligned", "pg", 3)->variant = SEGLOSS_CONTOUR_ALIGNED;
+  o = add_contour("active_contour, logits", "xg", 3);
+  o->from_logits = 1;
+  o->c_in = .75, o->c_out = .125, o->region_weight = 2;
 }
 
 static inline void add_ctpn(const char *name, const char *roles, int variant, int anchors) {
@@ -438,6 +540,7 @@ static inline void make_cases(void) {
   add_ctpn("ctpn paper, rows", "cbsaBBBSS", SEGLOSS_CTPN_PAPER, ROWS);
   add_ctpn("ctpn, maps", "cbsaBBBSS", SEGLOSS_CTPN_PUBLISHED, MAPS);
   add_ctpn("ctpn paper, heads", "cbsaBBBSS", SEGLOSS_CTPN_PAPER, HEADS);
+  add_windows();
   add_overlap_cases();
   add_pointwise_cases();
   add_items();
@@ -447,7 +550,7 @@ static inline int input_count(const test_case *c) { return (int)strlen(c->roles)
 static inline int is_absent(const test_case *c, int input) { return c->roles[input] == '-'; }
 static inline int is_one_of(const char *roles, char role) { return role && strchr(roles, role) != NULL; }
 static inline int is_mask(char role) { return is_one_of("mMU", role); }
-static inline int is_class_label(char role) { return is_one_of("lk", role); }
+static inline int is_class_label(char role) { return is_one_of("lkh", role); }
 
 /* Whether output i can be given: a gradient needs its prediction. */
 static inline int has_output(const test_case *c, int i) {
@@ -475,6 +578,8 @@ static inline int tells_classes(const test_case *c) {
 /* The value of targets that do not count, or a value that none has. */
 static inline int64_t ignored_by(const test_case *c) {
   if (is_of(c->entry, &CROSS_ENTROPY) && !is_one_of(c->roles, 'g')) return c->options.cross_entropy.ignore_index;
+  if (is_of(c->entry,
+            &BOUNDARY)) return c->options.boundary.has_ignore_index ? c->options.boundary.ignore_index : INT64_MIN;
   return c->classes.has_ignore_index ? c->classes.ignore_index : INT64_MIN;
 }
 
@@ -505,6 +610,11 @@ static inline int shape_of(const test_case *c, char role, int64_t n, int64_t h, 
     if (c->classes.average == SEGLOSS_MACRO) shape[rank++] = classes_of(c, h);
     return rank;
   }
+  if (role == 'i' && c->entry->items == PLANES) {
+    shape[rank++] = c->channels ? c->channels : 1;
+    return rank;
+  }
+  if (c->channels && role != 'h') shape[rank++] = c->channels;
   if (is_one_of("lMW", role)) shape[rank++] = 1;
   else if (!is_one_of("kUV", role) && !(role == 'i' && c->entry->items == POSITIONS)) shape[rank++] = h;
   shape[rank++] = w;
@@ -513,6 +623,8 @@ static inline int shape_of(const test_case *c, char role, int64_t n, int64_t h, 
 
 /* Entries of the statistics. */
 static inline int length_of(const test_case *c, int64_t n, int64_t h) {
+  if (c->entry->items == PLANES)
+    return (int)(c->length * n * (c->channels ? c->channels : 1)) + (c->entry == &BOUNDARY);
   if (c->entry->items != SCORES) return c->length;
   return (int)(c->length * (c->classes.per_sample ? n : 1) *
                (c->classes.average == SEGLOSS_MACRO ? classes_of(c, h) : 1));
@@ -556,7 +668,7 @@ static inline double number(char role, uint32_t seed, uint32_t i, int is_soft, i
   case 'g': return is_soft ? (x % 17) / 16.0 : x % 5 == 0;
   case 'm': case 'M': case 'U': return x % 10 != 0;
   case 'w': case 'W': case 'V': return x % 9 / 4.0;
-  case 'l': case 'k': return (double)(x % (uint32_t)(classes > 0 ? classes : 1));
+  case 'l': case 'k': case 'h': return (double)(x % (uint32_t)(classes > 0 ? classes : 1));
   case 'x': return ((int)(x % 255) - 127) / 32.0;
   case 'a': return (int)(x % 4 == 3 ? 1 : x % 4) - 1;
   case 'c': case 'b': case 's': case 'B': case 'S': return ((int)(x % 65) - 24) / 16.0;
@@ -580,10 +692,13 @@ static const unsigned char UNTOUCHED = 0xA5;
 
 static inline void fill_outputs(problem *p) {
   int i;
-  int64_t k;
-  for (i = 0; i < MAX_OUTPUTS; ++i)
-    for (k = 0; p->outputs[i].data && k < count_of(&p->outputs[i]); ++k)
-      memset(element(&p->outputs[i], k), UNTOUCHED, p->outputs[i].type_bits / 8);
+  int64_t k, count;
+  for (i = 0; i < MAX_OUTPUTS; ++i) {
+    segloss_tensor *t = &p->outputs[i];
+    count = t->data ? count_of(t) : 0;
+    if (t->flags & SEGLOSS_DENSE && count > 0) memset(t->data, UNTOUCHED, (size_t)count * (t->type_bits / 8));
+    else for (k = 0; k < count; ++k) memset(element(t, k), UNTOUCHED, t->type_bits / 8);
+  }
   memset(&p->parts, UNTOUCHED, sizeof p->parts);
   p->parts.struct_size = (uint32_t)p->c->entry->parts_size;
 }
@@ -621,18 +736,21 @@ static inline segloss_tensor tensor_for(const test_case *c, char role, int type,
 static inline void make_problem(problem *p, const test_case *c, int type, int label_type, int64_t n, int64_t h,
                                 int64_t w, int is_soft, uint32_t seed, place *place, void *context) {
   int i;
-  int64_t k;
+  int64_t k, count, classes;
   memset(p, 0, sizeof *p);
   p->c = c;
   p->output_type = type;
   for (i = 0; i < input_count(c); ++i) {
     char role = c->roles[i];
     if (is_absent(c, i)) continue;
-    p->types[i] = type_for(c, role, type, label_type, is_soft, h);
+    classes = role == 'h' ? c->channels : h;
+    p->types[i] = type_for(c, role, type, label_type, is_soft, classes);
     p->inputs[i] = tensor_for(c, role, p->types[i], n, h, w);
     place(context, i, &p->inputs[i]);
-    for (k = 0; k < count_of(&p->inputs[i]); ++k) {
-      double value = number(role, seed + (uint32_t)i * 977u, (uint32_t)k, is_soft, p->types[i] == U8 ? h % 256 : h);
+    count = count_of(&p->inputs[i]);
+    for (k = 0; k < count; ++k) {
+      double value = number(role, seed + (uint32_t)i * 977u, (uint32_t)k, is_soft,
+                            p->types[i] == U8 ? classes % 256 : classes);
       if (i == 1 && ignored_by(c) == IGNORED && noise(seed + 5, (uint32_t)k) % 7 == 3) value = IGNORED;
       put(element(&p->inputs[i], k), p->types[i], value);
     }

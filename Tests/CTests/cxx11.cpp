@@ -1,4 +1,4 @@
-// The header from C++11: a loss, and the inline helpers.
+// The header from C++11: every loss once, and the inline helpers.
 #include "check.h"
 
 #include <cmath>
@@ -106,9 +106,100 @@ static void a_loss() {
   CHECK(std::strncmp(error.message, "mask:", 5) == 0, "%s", error.message);
 }
 
+// Every loss that came after, on zeros (a prediction of one half, where they are logits) against 1, 0, 1, 0: by hand.
+struct Zeros {
+  std::vector<float> zeros = std::vector<float>(8), ones = std::vector<float>(8, 1.0f),
+      gradient = std::vector<float>(8);
+  std::vector<uint8_t> targets = {1, 0, 1, 0};
+  segloss_tensor floats(std::vector<float> &v, std::vector<int64_t> shape) {
+    return segloss_from_dlpack(v.data(), SEGLOSS_DEVICE_CPU, 0, int32_t(shape.size()), SEGLOSS_TYPE_FLOAT, 32, 1,
+                               shape.data(), nullptr, 0);
+  }
+  segloss_tensor bytes(std::vector<int64_t> shape) {
+    return segloss_from_dlpack(targets.data(), SEGLOSS_DEVICE_CPU, 0, int32_t(shape.size()), SEGLOSS_TYPE_UINT, 8, 1,
+                               shape.data(), nullptr, 0);
+  }
+};
+
+// `absent`: a nullptr for each input after the target.
+template <class Parts, class Options, class Function, class... Absent>
+static void run(const char *name, Function loss, const Options &o, const segloss_tensor &input,
+                const segloss_tensor &target, const segloss_tensor &gradient, double want, Absent... absent) {
+  Parts parts = Parts();
+  segloss_error error;
+  parts.struct_size = sizeof parts;
+  int32_t status = loss(&input, &target, absent..., &o, 1, &parts, &gradient, nullptr, &error);
+  CHECK(o.struct_size == sizeof o, "%s: the size of the options", name);
+  CHECK(status == SEGLOSS_OK && error.status == SEGLOSS_OK, "%s: %s", name, error.message);
+  CHECK(std::fabs(parts.loss - want) < 1e-6, "%s: %g, not %g", name, parts.loss, want);
+}
+
+#define RUN(loss, parts, ...) run<parts>(#loss, segloss_##loss, segloss_##loss##_options_default(), __VA_ARGS__)
+
+static void every_loss() {
+  const double ln2 = std::log(2.0), mean = 2.0 / (31 * 31), inner = 1 + 5 * (1 - mean), outer = 1 + 5 * mean;
+  Zeros z;
+  segloss_tensor x = z.floats(z.zeros, {2, 2}), y = z.bytes({2, 2}), g = z.floats(z.gradient, {2, 2});
+  segloss_tensor image = z.floats(z.zeros, {1, 2, 2}), object = z.bytes({1, 2, 2}), slope = z.floats(z.gradient, {1, 2,
+                                                                                                                  2});
+  segloss_tensor labels = z.bytes({2});
+  RUN(dice, segloss_overlap_parts, x, y, g, .4, nullptr);
+  RUN(dice_bce, segloss_dice_bce_parts, x, y, g, .4 + ln2, nullptr);
+  RUN(iou, segloss_overlap_parts, x, y, g, .5, nullptr);
+  RUN(tversky, segloss_overlap_parts, x, y, g, 1. / 3, nullptr);
+  RUN(focal_tversky, segloss_overlap_parts, x, y, g, 1. / 3, nullptr);
+  RUN(bce, segloss_mean_parts, x, y, g, ln2, nullptr, nullptr);
+  RUN(focal, segloss_focal_parts, x, y, g, .8 * .25 * ln2, nullptr, nullptr);
+  RUN(smooth_l1, segloss_mean_parts, x, y, g, .25, nullptr, nullptr);
+  RUN(cross_entropy, segloss_cross_entropy_parts, x, labels, g, ln2, nullptr, nullptr);
+  RUN(active_contour, segloss_active_contour_parts, image, object, slope, .5); // too small to have a length
+
+  segloss_structure_parts structure = {sizeof structure, 0, 0, 0, 0, 0};
+  segloss_structure_options kernel = segloss_structure_options_default();
+  double level[SEGLOSS_STRUCTURE_LEVEL_PARTS];
+  segloss_error error;
+  int32_t status = segloss_structure(&image, 1, &object, &kernel, 1, &structure, level, &slope, nullptr, &error);
+  double iou = (inner + outer) / (2 * inner + outer + 1); // TP = FN = inner, FP = outer: two pixels of one half each
+  CHECK(status == SEGLOSS_OK, "%s", error.message);
+  CHECK(std::fabs(structure.loss - ln2 - iou) < 1e-6 && std::fabs(level[2] - iou) < 1e-6, "%g", structure.loss);
+
+  segloss_ctpn_parts ctpn = {sizeof ctpn, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+  segloss_tensor box = z.floats(z.zeros, {2, 4}), one = z.floats(z.ones, {2, 4}), offsets = z.floats(z.gradient, {2,
+                                                                                                                  4});
+  segloss_ctpn_options anchors = segloss_ctpn_options_default(SEGLOSS_CTPN_PUBLISHED);
+  status = segloss_ctpn(&x, &box, nullptr, &labels, &one, &one, &one, nullptr, nullptr, &anchors, 1, &ctpn, nullptr,
+                        &offsets, nullptr, nullptr, &error);
+  CHECK(status == SEGLOSS_OK, "%s", error.message);
+  CHECK(std::fabs(ctpn.loss - (ln2 + 8 * (1 - 1. / 18) / 2)) < 1e-6, "%g", ctpn.loss);
+  CHECK(std::fabs(z.gradient[3] + .5) < 1e-7, "%g", z.gradient[3]); // one of F + 1
+
+  // A box where an anchor is: a positive without an offset, at the end of a line.
+  std::vector<float> gt = {0, 3, 15, 12}, height = {11}, targets(16, -1.0f), side(4, -1.0f);
+  std::vector<int32_t> classes(4, 7);
+  const int64_t map[] = {1, 2, 2, 1}, maps[] = {1, 2, 2, 4};
+  segloss_tensor boxes = z.floats(gt, {1, 4}), heights = z.floats(height, {1});
+  segloss_tensor rpn_labels = segloss_from_dlpack(classes.data(), SEGLOSS_DEVICE_CPU, 0, 4, SEGLOSS_TYPE_INT, 32, 1,
+                                                  map,
+                                                  nullptr, 0);
+  segloss_tensor bbox = segloss_from_dlpack(targets.data(), SEGLOSS_DEVICE_CPU, 0, 4, SEGLOSS_TYPE_FLOAT, 32, 1, maps,
+                                            nullptr, 0);
+  segloss_tensor ends = segloss_from_dlpack(side.data(), SEGLOSS_DEVICE_CPU, 0, 4, SEGLOSS_TYPE_FLOAT, 32, 1, map,
+                                            nullptr, 0);
+  segloss_ctpn_anchor_targets_options o = segloss_ctpn_anchor_targets_options_default(SEGLOSS_CTPN_PUBLISHED);
+  segloss_mt19937 generator;
+  segloss_mt19937_seed(&generator, 7);
+  status = segloss_ctpn_anchor_targets(&boxes, nullptr, &heights, 32, 32, &o, &generator, &rpn_labels, &bbox, nullptr,
+                                       nullptr, nullptr, &ends, &error);
+  CHECK(status == SEGLOSS_OK, "%s", error.message);
+  CHECK(classes[0] == 1 && classes[1] == 0 && classes[2] == 0 && classes[3] == 0, "%d %d %d %d", classes[0], classes[1],
+        classes[2], classes[3]);
+  CHECK(std::fabs(targets[0]) < 1e-6 && side[0] == 1 && side[1] == 0, "%g, side %g %g", targets[0], side[0], side[1]);
+}
+
 int main() {
   from_dlpack();
   defaults();
   a_loss();
+  every_loss();
   return report("cxx11");
 }

@@ -82,7 +82,7 @@ static void check_case(const test_case *c, int type, int label_type, int layout,
   problem guarded, dense;
   guards g;
   int i;
-  int64_t k;
+  int64_t k, count;
   for (g.at_the_end = 0; g.at_the_end < 2; ++g.at_the_end) {
     memset(g.regions, 0, sizeof g.regions);
     g.layout = layout;
@@ -92,7 +92,7 @@ static void check_case(const test_case *c, int type, int label_type, int layout,
     make_problem(&dense, c, type, label_type, shape[0], shape[1], shape[2], 0, 5, place_by_malloc, NULL);
     for (i = 0; i < MAX_INPUTS; ++i) {
       if (!guarded.a.inputs[i]) continue;
-      for (k = 0; k < count_of(&dense.inputs[i]); ++k)
+      for (k = 0, count = count_of(&dense.inputs[i]); k < count; ++k)
         memcpy(element(&dense.inputs[i], k), element(&guarded.inputs[i], k), size_of(guarded.types[i]));
       if (mprotect(g.regions[i].inner, g.regions[i].inner_length, PROT_READ)) abort();
     }
@@ -109,7 +109,7 @@ static void check_case(const test_case *c, int type, int label_type, int layout,
       region *r = &g.regions[MAX_INPUTS + i];
       size_t touched = 0, at;
       if (!guarded.a.outputs[i]) continue;
-      for (k = 0; k < count_of(&guarded.outputs[i]); ++k)
+      for (k = 0, count = count_of(&guarded.outputs[i]); k < count; ++k)
         memset(element(&guarded.outputs[i], k), UNTOUCHED, size_of(type));
       for (at = 0; at < r->inner_length; ++at) touched += r->inner[at] != UNTOUCHED;
       CHECK(touched == 0, "%s: %lu bytes between the elements of %s were written", current, (unsigned long)touched,
@@ -140,6 +140,7 @@ int main(void) {
   for (i = 0; i < case_count; ++i) {
     for (s = 0; s < sizeof small / sizeof *small; ++s)
       for (layout = 0; layout < (small[s][1] > 1 ? LAYOUTS : ROW_LAYOUTS); ++layout, ++turn) {
+        if (cases[i].entry->items && !cases[i].entry->items_entry && turn % 3) continue; /* reads as its loss does */
         check_case(&cases[i], F32, labels[turn % 8], layout, small[s]);
         check_case(&cases[i], predictions[1 + turn % 3], labels[turn % 7], layout, small[s]);
       }
