@@ -154,6 +154,9 @@ static void every_loss() {
   RUN(cross_entropy, segloss_cross_entropy_parts, x, labels, g, ln2, nullptr, nullptr);
   RUN(active_contour, segloss_active_contour_parts, image, object, slope, .5); // too small to have a length
 
+  segloss_tensor logits = z.floats(z.zeros, {1, 2, 2, 2}), slopes = z.floats(z.gradient, {1, 2, 2, 2});
+  RUN(boundary, segloss_boundary_parts, logits, object, slopes, 1.); // a flat prediction has no boundary
+
   segloss_structure_parts structure = {sizeof structure, 0, 0, 0, 0, 0};
   segloss_structure_options kernel = segloss_structure_options_default();
   double level[SEGLOSS_STRUCTURE_LEVEL_PARTS];

@@ -746,8 +746,8 @@ static void struct_sizes(void) {
   }
 }
 
-/* Every option with its kind: a number (of at least 0, above 0, or of 0 ... 1), a count, an odd one, a target to ignore,
-   or a whole number of 0 ... last. */
+/* Every option with its kind: a number (of at least 0, above 0, or of 0 ... 1), a count, an odd one, a target to
+   ignore, or a whole number of 0 ... last. */
 enum { NUMBER = -1, COUNT = -2, NOT_NEGATIVE = -3, FRACTION = -4, IGNORABLE = -5, POSITIVE = -6, ODD = -7 };
 
 typedef struct field {
