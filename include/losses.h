@@ -896,7 +896,8 @@ int32_t segloss_smooth_l1_items(const segloss_tensor *input, const segloss_tenso
 
    input    logits, N x C x ...         target   integer labels, N x ... or N x 1 x ..., or probabilities of input's shape
    weight   v, of positions, N x ... or N x 1 x ..., or NULL; not in the divisor             mask   likewise
-   Nothing to count: 0 with zero gradient. grad_input may be input's own memory. Items: a map of shape N x ...
+   A position or class of weight 0 contributes nothing, whatever it holds, unless non-finite values are refused. Nothing to
+   count: 0 with zero gradient. grad_input may be input's own memory. Items: a map of shape N x ...
    Statistics: SEGLOSS_CROSS_ENTROPY_STATISTICS entries, which add over batches.
    Source: CrossEntropyLoss of PyTorch; Ronneberger et al. 2015 (arXiv 1505.04597), equation 1, for v. */
 enum { SEGLOSS_CROSS_ENTROPY_STATISTICS = 3 };

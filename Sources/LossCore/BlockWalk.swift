@@ -17,7 +17,7 @@ struct Workspace {
         // Everything in multiples of 64 bytes.
         slotBytes = sweep.blockSize * (sweep.isDouble ? 8 : 4)
         inputs = sweep.inputs.count
-        slots = inputs + sweep.outputs.count + sweep.temporaries
+        slots = inputs + sweep.outputs.count + sweep.temporaries + (sweep.positions == nil ? 0 : 2)
         laneBytes = max(1, sweep.sums) * KERNEL_SUM_LANES * 8
         pointerBytes = ((inputs + sweep.outputs.count) * 8 + 63) & ~63
         bins = sweep.histograms << sweep.digit
@@ -160,6 +160,7 @@ struct BlockWalk {
             for i in readers.indices {
                 memory.inputs[i] = readers[i].next(size, padded, memory.slot(i))
             }
+            if let positions = sweep.positions { hidePositions(positions, padded) }
             if hasIgnored { for i in readers.indices { hideIgnored(i, padded) } }
             if skipMasked { hideMasked(padded) }
             if sweep.checksValues {
@@ -194,6 +195,26 @@ struct BlockWalk {
     }
 
     /// In strips an operand and the one that says what to ignore have the same halo.
+    private func hidePositions(_ positions: Positions, _ padded: Int) {
+        let masks = skipMasked ? positions.masks : nil
+        guard positions.ignored != nil || masks != nil else { return }
+        let any = memory.slot(readers.count + writers.count + sweep.temporaries)
+        let one = memory.slot(readers.count + writers.count + sweep.temporaries + 1)
+        kernels.clear(any, padded)
+        for c in 0..<positions.classes {
+            kernels.ones(padded, one, padded)
+            if let masks { kernels.not_ignored(memory.inputs[masks + c], 0, one, one, padded) }
+            if let ignored = positions.ignored {
+                kernels.not_ignored(memory.inputs[ignored.operand + c], ignored.value, one, one, padded)
+            }
+            kernels.add_scaled(one, 1, any, padded)
+        }
+        for c in 0..<positions.classes {
+            kernels.keep(memory.inputs[c], any, memory.slot(c), padded)
+            memory.inputs[c] = UnsafeRawPointer(memory.slot(c))
+        }
+    }
+
     private func hideIgnored(_ i: Int, _ padded: Int) {
         guard let ignored = sweep.inputs[i].ignored else { return }
         let visible = memory.slot(i)

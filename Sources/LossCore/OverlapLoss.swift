@@ -67,7 +67,9 @@ public struct OverlapLoss<Formula: OverlapFormula>: Loss {
         /// Σ m, where cross-entropy counts it.
         public var elements: Double
         public var items: [Double]
-        public var factors: [Double]
+        public var factors: [Double] { didSet { crossEntropyScale = 1 } }
+        /// Items of the mean that cross-entropy counts for each that overlap does.
+        fileprivate var crossEntropyScale: Double
         /// dL/dp = m·(a·y + b), and c for the cross-entropy of an element.
         fileprivate var coefficients: [(a: Double, b: Double, c: Double)]
     }
@@ -90,10 +92,11 @@ public struct OverlapLoss<Formula: OverlapFormula>: Loss {
     private var g: Int { q + planes.count }
 
     public var plan: Plan {
-        Plan(
-            sweep: Sweep(
-                execution, inputs: planes.operands, like: planes.like, groups: planes.groups,
-                sums: planes.count * width, temporaries: activation == .softmax ? g + planes.count : p))
+        var sweep = Sweep(
+            execution, inputs: planes.operands, like: planes.like, groups: planes.groups, sums: planes.count * width,
+            temporaries: activation == .softmax ? g + planes.count : p)
+        sweep.positions = planes.positions
+        return Plan(sweep: sweep)
     }
 
     private var activation: Classes.Activation { planes.classes.activation }
@@ -137,7 +140,8 @@ public struct OverlapLoss<Formula: OverlapFormula>: Loss {
 
     public func parts(_ s: [Double]) -> Parts {
         var parts = Parts(
-            loss: 0, overlap: 0, crossEntropy: 0, count: 0, elements: 0, items: [], factors: [], coefficients: [])
+            loss: 0, overlap: 0, crossEntropy: 0, count: 0, elements: 0, items: [], factors: [],
+            crossEntropyScale: 1, coefficients: [])
         var counted: [Bool] = []
         for item in 0..<planes.items {
             let at = item * width
@@ -168,10 +172,8 @@ public struct OverlapLoss<Formula: OverlapFormula>: Loss {
         parts.overlap *= overlapFactor
         parts.crossEntropy *= crossEntropyFactor
         parts.loss = parts.overlap + parts.crossEntropy
-        for item in 0..<planes.items {
-            parts.factors.append(overlapFactor)
-            parts.coefficients[item].c *= crossEntropyFactor / overlapFactor
-        }
+        parts.factors = [Double](repeating: overlapFactor, count: planes.items)
+        parts.crossEntropyScale = crossEntropyFactor / overlapFactor
         return parts
     }
 
@@ -189,7 +191,7 @@ public struct OverlapLoss<Formula: OverlapFormula>: Loss {
                 let item = b.group * planes.itemsPerGroup + itemOfPlane[c]
                 let times = factor * parts.factors[item] * planes.sumWeight(c)
                 k = parts.coefficients[item]
-                k = (times * k.a, times * k.b, times * k.c)
+                k = (times * k.a, times * k.b, times * parts.crossEntropyScale * k.c)
             }
             switch activation {
             case .sigmoid: b.kernels.overlap_logits_gradient(v.x, v.y, v.m, k.a, k.b, k.c, b.output(c), b.padded)

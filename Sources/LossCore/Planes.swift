@@ -10,6 +10,7 @@ struct Planes {
     let count: Int
     let groups: Int
     let operands: [Operand]
+    let positions: Positions?
     /// What a plane looks like.
     let like: Tensor
     let hasLabels: Bool
@@ -86,15 +87,19 @@ struct Planes {
         guard isFlat || channels <= 1 << 16 else {
             throw LossError(.unsupported, "\(pred.name): \(channels) classes; at most 65536 are supported")
         }
-        if !isFlat || classes.average == .macro { try pred.requireClasses() }
+        if !isFlat || classes.average == .macro {
+            try pred.requireClasses()
+        } else if classes.perSample {
+            try pred.requireSamples()
+        }
         try classes.require(channels: channels)
 
         count = isFlat ? 1 : channels
-        groups = classes.perSample ? (rank >= 1 ? pred.shape[0] : 1) : 1
+        groups = classes.perSample ? pred.shape[0] : 1
         ignored = classes.ignored.map { Double($0) }
 
         // With a single class every tensor may have its dimension or not: drop it everywhere.
-        let (isFlat, channels, hasLabels) = (isFlat, channels, hasLabels)
+        let (isFlat, channels, hasLabels, ignored) = (isFlat, channels, hasLabels, ignored)
         let drops = channels == 1 && rank >= 2
         func planes(_ tensor: Tensor) -> [Tensor] {
             if isFlat { return [drops && tensor.shape == pred.shape ? tensor.channel(0) : tensor.withoutClasses(pred)] }
@@ -117,11 +122,21 @@ struct Planes {
         func maskOf(_ c: Int, _ planes: Int) -> Int? {
             masks.count == 1 ? maskAt : masks.count == planes ? maskAt.map { $0 + c } : nil
         }
+        /// The target that says not to read plane c of `planes`.
+        func ignoredBy(_ c: Int, _ planes: Int) -> Ignored? {
+            guard let ignored, hasLabels || planes == preds.count else { return nil }
+            return Ignored(operand: preds.count + (hasLabels ? 0 : c), value: ignored)
+        }
+        // A softmax needs every class of a position where any of them counts. Labels and masks without classes rule out
+        // whole positions anyway.
+        let readsWholePositions = classes.activation == .softmax
         var operands: [Operand] = []
         for (c, plane) in preds.enumerated() {
-            let ignore = ignored.map { Ignored(operand: preds.count + (hasLabels ? 0 : c), value: $0) }
             operands.append(
-                Operand(plane, mask: maskOf(c, preds.count), ignored: ignore, isProbability: probabilities))
+                Operand(
+                    plane, mask: readsWholePositions && masks.count > 1 ? nil : maskOf(c, preds.count),
+                    ignored: readsWholePositions && !hasLabels ? nil : ignoredBy(c, preds.count),
+                    isProbability: probabilities))
         }
         let labels = hasLabels ? Labels(classes: channels, ignored: classes.ignored) : nil
         for (c, plane) in targets.enumerated() {
@@ -131,8 +146,18 @@ struct Planes {
                     isProbability: targetProbabilities && !hasLabels, labels: labels, exempt: ignored))
         }
         operands += masks.map { Operand($0) }
-        for (c, plane) in weights.enumerated() { operands.append(Operand(plane, mask: maskOf(c, weights.count))) }
+        for (c, plane) in weights.enumerated() {
+            operands.append(
+                Operand(plane, mask: maskOf(c, weights.count), ignored: ignoredBy(c, weights.count)))
+        }
         self.operands = operands
+        positions =
+            readsWholePositions && ((ignored != nil && !hasLabels) || masks.count > 1)
+            ? Positions(
+                classes: channels,
+                ignored: hasLabels ? nil : ignored.map { Ignored(operand: preds.count, value: $0) },
+                masks: masks.count > 1 ? maskAt : nil)
+            : nil
     }
 
     /// The views of a gradient that a block's outputs are.
@@ -164,6 +189,9 @@ struct Planes {
         }
         if hasLabels {
             b.kernels.one_hot(y, Double(c), b.temporary(0), b.padded)
+            y = UnsafeRawPointer(b.temporary(0))
+        } else if let ignored {
+            b.kernels.not_ignored(y, ignored, y, b.temporary(0), b.padded)
             y = UnsafeRawPointer(b.temporary(0))
         }
         var w = m
@@ -229,11 +257,15 @@ struct Planes {
 }
 
 extension Tensor {
-    func requireClasses() throws(LossError) {
+    func requireSamples() throws(LossError) {
         guard shape.rank >= 2 else {
             throw LossError(
-                .rank, "\(name): expected N x C x ..., at least rank 2, for several classes, got shape \(shape.text)")
+                .rank, "\(name): expected N x C x ..., at least rank 2, got shape \(shape.text)")
         }
+    }
+
+    func requireClasses() throws(LossError) {
+        try requireSamples()
         guard shape[1] > 0 else {
             throw LossError(.shape, "\(name): expected at least one class, got shape \(shape.text)")
         }

@@ -24,7 +24,7 @@ extension Sweep {
         return withUnsafeTemporaryAllocation(byteCount: 2 * lanes * 8, alignment: 64) { memory in
             let one = memory.baseAddress.unsafelyUnwrapped
             let total = groups * groupSize
-            for operand in inputs
+            for (i, operand) in inputs.enumerated()
             where operand.isProbability || operand.labels != nil || execution.nonFinite == .refuse {
                 let read = conversions[operand.tensor.type].widen
                 for index in 0..<total {
@@ -34,6 +34,17 @@ extension Sweep {
                         conversions[tensor.type].widen(
                             tensor.data + tensor.offset(of: index) * tensor.type.bytes, 1, one, 1)
                         return isDouble ? one.load(as: Double.self) : Double(one.load(as: Float.self))
+                    }
+                    if let positions, i < positions.classes,
+                        !(0..<positions.classes).contains(where: { c in
+                            if let ignored = positions.ignored, value(of: ignored.operand + c) == ignored.value {
+                                return false
+                            }
+                            guard let masks = positions.masks, execution.nonFinite == .skipMasked else { return true }
+                            return value(of: masks + c) != 0
+                        })
+                    {
+                        continue
                     }
                     if let mask = operand.mask, execution.nonFinite == .skipMasked, value(of: mask) == 0 { continue }
                     if let ignored = operand.ignored, value(of: ignored.operand) == ignored.value { continue }

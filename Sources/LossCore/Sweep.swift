@@ -65,6 +65,16 @@ struct Ignored {
     var value: Double
 }
 
+/// Operands 0 … classes − 1 count as 0 where every class is ruled out, by its target or, if masked elements are skipped, by
+/// its mask.
+struct Positions {
+    var classes: Int
+    /// The first class's target.
+    var ignored: Ignored?
+    /// The first class's mask.
+    var masks: Int?
+}
+
 /// The labels that a target may hold: 0 … classes − 1, and one that says to ignore the element.
 struct Labels {
     var classes: Int
@@ -161,6 +171,7 @@ struct Sweep {
     let groupSize: Int
     /// Strips of rows instead of blocks.
     let rows: Rows?
+    var positions: Positions?
     /// Sums that the body reports for each group.
     var sums = 0
     /// Blocks of scratch that the body uses.

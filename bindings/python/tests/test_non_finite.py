@@ -72,9 +72,12 @@ def test_skipping_reads_what_the_mask_lets_through(entry):
 # ---------------------------------------------------------------- propagate
 
 
-@pytest.mark.parametrize("entry", [e for e in MASKED if not e.divides], ids=repr)
+@pytest.mark.parametrize(
+    "entry", [e for e in MASKED if not e.divides and not e.name.startswith("cross-entropy")], ids=repr
+)
 def test_zero_times_nan_propagates(entry):
-    """The masked NaN gets through, as it does upstream."""
+    """The masked NaN gets through, as it does upstream; in cross-entropy, where a class of weight 0 is not looked at, it
+    does not."""
     inputs, places = masked(entry)
     value, _ = entry.run(poison(inputs, places, np.nan), {"non_finite": "propagate"})
     assert np.isnan(total(value))

@@ -85,6 +85,8 @@ class BCELoss(PointwiseLoss):
         if pos_weight is not None and np.ndim(pos_weight) == 0:
             pos_weight = [pos_weight]
         factors, count = weights("pos_weight", pos_weight)
+        if pos_weight is not None and count == 0:
+            raise ValueError("pos_weight: expected one number, or one a class, got none")
         options = _abi.BCEOptions(
             form=_abi.BCE_LOGITS if _call.boolean("from_logits", from_logits) else form,
             pos_weight=factors,

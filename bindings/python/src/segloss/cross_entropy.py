@@ -42,7 +42,8 @@ class CrossEntropyLoss(PointwiseLoss):
 
     Notes
     -----
-    Nothing to count: 0 with zero gradient (PyTorch: NaN). A gradient may be written into the input's own memory.
+    A position or class of weight 0 contributes nothing, whatever it holds, unless ``non_finite="refuse"``. Nothing to
+    count: 0 with zero gradient (PyTorch: NaN). A gradient may be written into the input's own memory.
 
     Raises
     ------
