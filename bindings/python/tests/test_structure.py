@@ -498,6 +498,36 @@ def test_two_phases(name):
     assert all(np.array_equal(a, b) for a, b in zip(grads, wanted, strict=True))
 
 
+def test_arguments_that_only_c_can_give():
+    """A status and a sentence that names the argument, for each; the outputs stay as they were."""
+    x = np.zeros((1, 1, 4, 4), np.float32)
+    pred, target = view("pred", x).descriptor(), view("mask", x).descriptor()
+    broken = view("mask", x).descriptor()
+    broken.data = None
+    small, odd = _abi.StructureOptions(kernel_size=31), _abi.StructureOptions(kernel_size=31, variant=3)
+    small.struct_size = 4
+    parts, numbers = _abi.StructureParts(loss=7.0), (ctypes.c_double * 3)(7, 7, 7)
+    good = [ctypes.byref(pred), 1, ctypes.byref(target), None, 1.0, ctypes.byref(parts), numbers, None, None]
+    for at, argument, status, name in (
+        (0, None, 1, b"preds:"),
+        (1, 0, 8, b"levels:"),
+        (1, -1, 8, b"levels:"),
+        (1, 17, 8, b"levels:"),
+        (2, None, 1, b"mask:"),
+        (2, ctypes.byref(broken), 1, b"mask:"),
+        (3, ctypes.byref(small), 15, b"options:"),
+        (3, ctypes.byref(odd), 8, b"variant:"),
+        (5, ctypes.byref(_abi.StructureParts.from_buffer_copy(bytes(48))), 15, b"parts:"),
+        (7, ctypes.byref(broken), 1, b"grad_preds[0]:"),
+    ):
+        error = _abi.Error()
+        arguments = [*good[:at], argument, *good[at + 1 :], ctypes.byref(error)]
+        assert _abi.lib.segloss_structure(*arguments) == status == error.status
+        assert error.message.startswith(name), error.message
+        assert parts.loss == 7 and list(numbers) == [7, 7, 7]
+    assert _abi.lib.segloss_structure(*good, None) == 0 and parts.loss != 7
+
+
 # ---------------------------------------------------------------- the reference itself
 
 
