@@ -93,7 +93,8 @@ public struct BoundaryLoss: Loss {
         let (height, width) = (pred.shape[2], pred.shape[3])
         truth = try labels.labels(of: pred)
         inner = Windows(options.theta0, height: height, width: width)
-        outer = Windows(options.theta, height: height, width: width)
+        // What goes back there comes from the truth's boundaries.
+        outer = Windows(options.theta, height: height, width: width, isSparse: true)
         rows = Rows(height: height, width: width, least: 4 * (inner.column + outer.column))
     }
 
