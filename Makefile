@@ -41,7 +41,7 @@ $(VENV)/.demo: $(VENV)/.package
 $(VENV)/.test: $(VENV)/.package bindings/python/tests/requirements-test.txt
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "The tests need Python 3.11 or later: make clean, then make test PYTHON=python3.11"; exit 1; }
-	@echo "Installing what the tests compare with (PyTorch, PaddlePaddle: some 400 MB)"
+	@echo "Installing what the tests compare with (PyTorch, PaddlePaddle, TensorFlow: several hundred MB)"
 	@$(PIP) -r bindings/python/tests/requirements-test.txt
 	@touch $@
 
