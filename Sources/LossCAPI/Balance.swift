@@ -57,11 +57,11 @@ public func segloss_balance(
     _ parts: UnsafeMutablePointer<segloss_balance_parts>!, _ grad_pred: UnsafePointer<segloss_tensor>!,
     _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    status(error) { () throws(LossError) in
-        try check(parts: parts)
-        let loss = try loss(pred, gt, mask, options, execution)
-        write(try loss(gradOutput: grad_output, gradients: [optionalTensor("grad_pred", grad_pred)]), to: parts)
-    }
+    oneCall(
+        error, parts, grad_output, ("grad_pred", grad_pred),
+        { () throws(LossError) in
+            try loss(pred, gt, mask, options, execution)
+        }, write)
 }
 
 @_cdecl("segloss_balance_statistics") @implementation
@@ -84,13 +84,11 @@ public func segloss_balance_finish(
     _ parts: UnsafeMutablePointer<segloss_balance_parts>!, _ grad_pred: UnsafePointer<segloss_tensor>!,
     _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    status(error) { () throws(LossError) in
-        try check(parts: parts)
-        write(
-            try finish(
-                loss(pred, gt, mask, options, execution), statistics, length, grad_output,
-                [optionalTensor("grad_pred", grad_pred)]), to: parts)
-    }
+    finishCall(
+        error, statistics, length, parts, grad_output, ("grad_pred", grad_pred),
+        { () throws(LossError) in
+            try loss(pred, gt, mask, options, execution)
+        }, write)
 }
 
 @_cdecl("segloss_balance_map") @implementation

@@ -24,11 +24,11 @@ public func segloss_mask_l1(
     _ parts: UnsafeMutablePointer<segloss_mask_l1_parts>!, _ grad_pred: UnsafePointer<segloss_tensor>!,
     _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    status(error) { () throws(LossError) in
-        try check(parts: parts)
-        let loss = try loss(pred, gt, mask, options, execution)
-        write(try loss(gradOutput: grad_output, gradients: [optionalTensor("grad_pred", grad_pred)]), to: parts)
-    }
+    oneCall(
+        error, parts, grad_output, ("grad_pred", grad_pred),
+        { () throws(LossError) in
+            try loss(pred, gt, mask, options, execution)
+        }, write)
 }
 
 @_cdecl("segloss_mask_l1_statistics") @implementation
@@ -51,11 +51,9 @@ public func segloss_mask_l1_finish(
     _ parts: UnsafeMutablePointer<segloss_mask_l1_parts>!, _ grad_pred: UnsafePointer<segloss_tensor>!,
     _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    status(error) { () throws(LossError) in
-        try check(parts: parts)
-        write(
-            try finish(
-                loss(pred, gt, mask, options, execution), statistics, length, grad_output,
-                [optionalTensor("grad_pred", grad_pred)]), to: parts)
-    }
+    finishCall(
+        error, statistics, length, parts, grad_output, ("grad_pred", grad_pred),
+        { () throws(LossError) in
+            try loss(pred, gt, mask, options, execution)
+        }, write)
 }

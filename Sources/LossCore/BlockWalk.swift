@@ -194,7 +194,6 @@ struct BlockWalk {
         }
     }
 
-    /// In strips an operand and the one that says what to ignore have the same halo.
     private func hidePositions(_ positions: Positions, _ padded: Int) {
         let masks = skipMasked ? positions.masks : nil
         guard positions.ignored != nil || masks != nil else { return }
@@ -215,6 +214,7 @@ struct BlockWalk {
         }
     }
 
+    /// In strips an operand and the one that says what to ignore have the same halo.
     private func hideIgnored(_ i: Int, _ padded: Int) {
         guard let ignored = sweep.inputs[i].ignored else { return }
         let visible = memory.slot(i)

@@ -37,13 +37,18 @@ extension Loss where Parts: ItemParts {
 }
 
 extension Tensor {
+    /// Logical element `index`, whatever its type.
+    func number(at index: Int) -> Double {
+        var value = 0.0
+        Dispatch.current.kernels.pointee.to_f64[type].widen(data + offset(of: index) * type.bytes, 1, &value, 1)
+        return value
+    }
+
     /// A few elements, in logical order.
     func read(_ execution: Execution) throws(LossError) -> [Double] {
-        let conversion = execution.dispatch.kernels.pointee.to_f64[type]
         var values: [Double] = []
         for index in 0..<count {
-            var value = 0.0
-            conversion.widen(data + offset(of: index) * type.bytes, 1, &value, 1)
+            let value = number(at: index)
             guard value.isFinite || execution.nonFinite != .refuse else {
                 throw LossError(
                     .nonFinite,

@@ -85,9 +85,9 @@ public struct OverlapLoss<Formula: OverlapFormula>: Loss {
     public var statisticsCount: Int { planes.items * width }
     public var itemsShape: Extents { planes.itemsShape }
 
-    // Temporaries after those of the planes: two blocks, then p, 1−p and dL/dp of every class.
+    // Temporaries after those of the planes: a block, then p, 1−p and dL/dp of every class.
     private var first: Int { Planes.temporaries }
-    private var p: Int { first + 2 }
+    private var p: Int { first + 1 }
     private var q: Int { p + planes.count }
     private var g: Int { q + planes.count }
 
@@ -121,11 +121,7 @@ public struct OverlapLoss<Formula: OverlapFormula>: Loss {
                 if formula.addsCrossEntropy {
                     let l = b.temporary(first)
                     b.kernels.bce_log1p(v.x, v.y, l, b.padded)
-                    if let m = v.m {
-                        b.kernels.dot(l, m, b.padded, b.sums(at + 3))
-                    } else {
-                        b.kernels.sum(l, b.padded, b.sums(at + 3))
-                    }
+                    b.add(l, weighted: v.m, to: at + 3)
                 }
             }
             if formula.addsCrossEntropy { planes.countElements(b, v.m, into: at + 4) }
@@ -142,7 +138,6 @@ public struct OverlapLoss<Formula: OverlapFormula>: Loss {
         var parts = Parts(
             loss: 0, overlap: 0, crossEntropy: 0, count: 0, elements: 0, items: [], factors: [],
             crossEntropyScale: 1, coefficients: [])
-        var counted: [Bool] = []
         for item in 0..<planes.items {
             let at = item * width
             let (tp, fp, fn) = (s[at], s[at + 1], s[at + 2])
@@ -150,8 +145,7 @@ public struct OverlapLoss<Formula: OverlapFormula>: Loss {
             let isAbsent = planes.classes.absent != .count && tp + fn == 0
             var score = formula.score(tp: tp, fp: fp, fn: fn)
             if isAbsent { score = Score(loss: 0, tp: 0, fp: 0, fn: 0) }
-            counted.append(!(isAbsent && planes.classes.absent == .skip))
-            parts.count += counted[item] ? 1 : 0
+            parts.count += isAbsent && planes.classes.absent == .skip ? 0 : 1
             parts.overlap += weight * score.loss
             var value = weight * score.loss
             var c = 0.0

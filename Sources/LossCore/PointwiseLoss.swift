@@ -89,11 +89,7 @@ public struct PointwiseLoss<Term: PointwiseTerm>: Loss {
             let v = planes.plane(c, of: b)
             let l = b.temporary(first)
             term.value(b, v.x, v.y, of: c, to: l)
-            if let w = v.w {
-                b.kernels.dot(l, w, b.padded, b.sums(c * Self.sums))
-            } else {
-                b.kernels.sum(l, b.padded, b.sums(c * Self.sums))
-            }
+            b.add(l, weighted: v.w, to: c * Self.sums)
             planes.countElements(b, v.m, into: c * Self.sums + 1)
         }
     }

@@ -143,6 +143,10 @@ public struct Block {
     var pitch: Int { memory.slotBytes }
     /// The float64 lanes of sum i.
     func sums(_ i: Int) -> UnsafeMutablePointer<Double> { memory.lanes + i * KERNEL_SUM_LANES }
+    /// Adds Σ a·w to sum i; w nil: Σ a.
+    func add(_ a: UnsafeRawPointer, weighted w: UnsafeRawPointer?, to i: Int) {
+        if let w { kernels.dot(a, w, padded, sums(i)) } else { kernels.sum(a, padded, sums(i)) }
+    }
     /// Adds a single number to sum i.
     func add(_ value: Double, to i: Int) { sums(i).pointee += value }
     /// Counts the elements of v in this thread's histogram i, if the sweep has any: in round r by the r-th digit of

@@ -55,7 +55,8 @@ func contourLength<V: Vector>(
 /// Its derivatives by a and b.
 @inline(__always)
 func contourSlopes<V: Vector>(
-    _: V.Type, _ p: In, _ q: In?, _ x: In?, _ reach: Int, _ pitch: Int, _ count: Int, _ down: Out, _ across: Out, _ n: Int
+    _: V.Type, _ p: In, _ q: In?, _ x: In?, _ reach: Int, _ pitch: Int, _ count: Int, _ down: Out, _ across: Out,
+    _ n: Int
 ) {
     contourSteps(V.self, p, q, x, reach, pitch) { step in
         var i = 0

@@ -115,12 +115,7 @@ public struct CTPNAnchors: Sendable {
                 throw LossError(.elementType, "rpn_labels: expected element type int32, got \(labels.type.text)")
             }
             for (i, tensor) in all.enumerated() {
-                guard !tensor.overlapsItself else {
-                    throw LossError(
-                        .overlap,
-                        "\(tensor.name): strides \(tensor.strides.text) put several elements in one place, it cannot "
-                            + "be written")
-                }
+                try tensor.requireWritable()
                 for other in inputs + all[..<i] { try tensor.requireNoOverlap(with: other) }
             }
         }
@@ -458,14 +453,6 @@ private struct Scratch<T: BitwiseCopyable> {
 }
 
 extension Tensor {
-    /// Logical element `index`, whatever its type.
-    fileprivate func number(at index: Int) -> Double {
-        var value = 0.0
-        let conversions = Dispatch.current.kernels.pointee.to_f64
-        conversions[type].widen(data + offset(of: index) * type.bytes, 1, &value, 1)
-        return value
-    }
-
     fileprivate func write<T: BitwiseCopyable>(_ value: T, at place: AnchorGrid.Place, channel: Int) {
         let offset = place.row * strides[1] + place.column * strides[2] + channel * strides[3]
         (data + offset * type.bytes).storeBytes(of: value, as: T.self)

@@ -91,11 +91,7 @@ public struct CrossEntropyLoss: Loss {
     public func accumulate(_ b: Block) {
         addTerms(b) { c, v in
             if c == 0 { planes.countElements(b, v.m, into: 1) }
-            if let m = v.m {
-                b.kernels.dot(v.y, m, b.padded, b.sums(2 + c))
-            } else {
-                b.kernels.sum(v.y, b.padded, b.sums(2 + c))
-            }
+            b.add(v.y, weighted: v.m, to: 2 + c)
         }
         b.kernels.sum(b.temporary(l), b.padded, b.sums(0))
     }

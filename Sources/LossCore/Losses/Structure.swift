@@ -96,7 +96,8 @@ public struct StructureLoss: Loss {
         return Plan(
             sweep: Sweep(
                 execution, inputs: operands, like: levels[0], groups: planes,
-                rows: Rows(height: height, width: width, least: 2 * reach), sums: planeSums, temporaries: Self.temporaries))
+                rows: Rows(height: height, width: width, least: 2 * reach), sums: planeSums,
+                temporaries: Self.temporaries))
     }
 
     /// Runs `body(row, y, w)` on every row of a strip. The sums down the columns start anew in each strip, of zeros and ones

@@ -118,6 +118,16 @@ class OverlapLoss(ItemLoss):
         return _call.output("values", views[0], np.empty(samples + ((classes,) if self._is_macro else ())))
 
 
+class SmoothLoss(OverlapLoss):
+    """Base of those whose only number is smooth."""
+
+    def __init__(self, weight: Any = None, size_average: Any = True, *, smooth: float = 1.0, **options: Any):
+        super().__init__({"smooth": smooth}, **options)
+
+    def _bound(self, input, target, smooth=None, *, mask=None):
+        return self._with(smooth=smooth), self._views(input, target, mask=mask)
+
+
 class PointwiseLoss(ItemLoss):
     """Base of the means over elements."""
 

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-from typing import Any
-
 from . import _abi
-from ._classes import OverlapLoss, documented
+from ._classes import SmoothLoss, documented
 
 
 @documented
-class DiceBCELoss(OverlapLoss):
+class DiceBCELoss(SmoothLoss):
     """Dice plus mean binary cross-entropy, 1 : 1, from one read.
 
     ``L = Dice + Σ l / n`` of each score; ``l`` is the logits form of cross-entropy, or PyTorch's on probabilities.
@@ -52,9 +50,3 @@ class DiceBCELoss(OverlapLoss):
     """
 
     _description = _abi.DICE_BCE
-
-    def __init__(self, weight: Any = None, size_average: Any = True, *, smooth: float = 1.0, **options: Any):
-        super().__init__({"smooth": smooth}, **options)
-
-    def _bound(self, input, target, smooth=None, *, mask=None):
-        return self._with(smooth=smooth), self._views(input, target, mask=mask)

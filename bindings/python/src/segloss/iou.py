@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-from typing import Any
-
 from . import _abi
-from ._classes import OverlapLoss, documented
+from ._classes import SmoothLoss, documented
 
 
 @documented
-class IoULoss(OverlapLoss):
+class IoULoss(SmoothLoss):
     """Intersection over union (Jaccard), whole batch flattened or per class.
 
     ``L = (FP + FN)/(TP + FP + FN + smooth)``, which is ``1 - (intersection + smooth)/(union + smooth)``.
@@ -51,9 +49,3 @@ class IoULoss(OverlapLoss):
     """
 
     _description = _abi.IOU
-
-    def __init__(self, weight: Any = None, size_average: Any = True, *, smooth: float = 1.0, **options: Any):
-        super().__init__({"smooth": smooth}, **options)
-
-    def _bound(self, input, target, smooth=None, *, mask=None):
-        return self._with(smooth=smooth), self._views(input, target, mask=mask)
