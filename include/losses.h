@@ -1280,6 +1280,65 @@ int32_t segloss_boundary_items(const segloss_tensor *pred, const segloss_tensor 
                                const segloss_tensor *values, const segloss_tensor *grad_pred,
                                const segloss_execution *execution, segloss_error *error);
 
+/* ---- Programs --------------------------------------------------------------------------------------------------- */
+
+/* A call as data: which loss, its options, and which array each of its parameters is. What bindings and the operators of
+   graphs are made of, since every loss then looks alike: arrays in, a value and a few parts out, and gradients of the
+   first arrays. A program is code: run none that you would not run as code.
+
+   In memory: the struct, then `tensors` of segloss_program_tensor, `pointers` of segloss_program_pointer, and from
+   options_at the options struct with whatever it points to. Every offset is from the program's start and a multiple
+   of 8; the program itself may lie anywhere. */
+typedef struct segloss_program {
+  uint32_t struct_size; /* of this struct */
+  int32_t non_finite;   /* SEGLOSS_PROPAGATE ... */
+  char loss[32];        /* "dice" for segloss_dice; also "balance_map" and "db_step" */
+  int32_t items;        /* 1: segloss_<loss>_items (or the map), 0: the reduced loss */
+  int32_t arrays;       /* that a call gives */
+  int32_t predictions;  /* how many of them, the first ones, have gradients */
+  int32_t tensors;      /* parameters of the loss that are tensors, predictions first; with each level of structure */
+  int32_t pointers;
+  uint32_t options_at;
+} segloss_program;
+
+typedef struct segloss_program_tensor {
+  int32_t array;         /* its index; -1: NULL */
+  int32_t channel;       /* -1: the whole array; else this index of its channels */
+  int32_t channels_last; /* 1: the array's channels are its last dimension, and not dimension 1 */
+  int32_t reserved;      /* 0 */
+} segloss_program_tensor;
+
+/* A pointer among the options. */
+typedef struct segloss_program_pointer {
+  uint32_t at;       /* where it is */
+  uint32_t target;   /* what it points to */
+  uint32_t bytes;    /* of that */
+  uint32_t count_at; /* where the number of its 8-byte elements is; 0: it is a struct with its size */
+} segloss_program_pointer;
+
+/* What a program makes of arrays of these shapes and types, whose data is not read and may be NULL: how many doubles its
+   statistics and its parts are (0 with items), and the value's type and shape, dense and without data: a number (float32,
+   or float64 for float64 predictions), or the items. Parts are the loss, the rest of its struct, then those of levels. */
+int32_t segloss_program_outputs(const void *program, int64_t size, const segloss_tensor *arrays, int32_t count,
+                                int64_t *statistics, int64_t *parts, segloss_tensor *value, segloss_error *error);
+
+/* Statistics, parts and value. Each may be NULL; lengths are in doubles. The value is rounded once, to its tensor's type. */
+int32_t segloss_program_forward(const void *program, int64_t size, const segloss_tensor *arrays, int32_t count,
+                                double *statistics, int64_t length, double *parts, int64_t parts_length,
+                                const segloss_tensor *value, segloss_error *error);
+
+/* Parts and value from statistics. The length may be a multiple of what outputs says: statistics of several batches one
+   after the other, which are added in their order. */
+int32_t segloss_program_value(const void *program, int64_t size, const segloss_tensor *arrays, int32_t count,
+                              const double *statistics, int64_t length, double *parts, int64_t parts_length,
+                              const segloss_tensor *value, segloss_error *error);
+
+/* Gradients times an upstream factor, which has the value's shape and any floating type. `gradients` holds a pointer for
+   each prediction, NULL where none is wanted. Statistics as above; with items NULL. */
+int32_t segloss_program_gradient(const void *program, int64_t size, const segloss_tensor *arrays, int32_t count,
+                                 const double *statistics, int64_t length, const segloss_tensor *grad_output,
+                                 const segloss_tensor *const *gradients, segloss_error *error);
+
 #ifdef __cplusplus
 }
 #endif

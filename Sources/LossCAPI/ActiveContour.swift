@@ -63,3 +63,9 @@ public func segloss_active_contour_finish(
             try loss(input, target, options, execution)
         }, write)
 }
+
+extension Entry {
+    static let activeContour = Entry("active_contour", gradients: ["grad_input"], constants: 1) { (t, o, e) throws(LossError) in
+        Call(try loss(t[0], t[1], o.bound(), e), write)
+    }
+}

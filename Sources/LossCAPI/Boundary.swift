@@ -68,10 +68,15 @@ public func segloss_boundary_items(
     _ values: UnsafePointer<segloss_tensor>!, _ grad_pred: UnsafePointer<segloss_tensor>!,
     _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    status(error) { () throws(LossError) in
-        let loss = try loss(pred, labels, options, execution)
-        try loss.items(
-            shape: loss.itemsShape, gradOutput: optionalTensor("grad_output", grad_output),
-            values: optionalTensor("values", values), gradients: [optionalTensor("grad_pred", grad_pred)])
+    itemsCall(
+        error, grad_output, values, ("grad_pred", grad_pred),
+        { () throws(LossError) in
+            try loss(pred, labels, options, execution)
+        })
+}
+
+extension Entry {
+    static let boundary = Entry("boundary", gradients: ["grad_pred"], constants: 1) { (t, o, e) throws(LossError) in
+        Call(itemsOf: try loss(t[0], t[1], o.bound(), e), write)
     }
 }

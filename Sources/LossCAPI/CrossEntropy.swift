@@ -75,10 +75,15 @@ public func segloss_cross_entropy_items(
     _ values: UnsafePointer<segloss_tensor>!, _ grad_input: UnsafePointer<segloss_tensor>!,
     _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    status(error) { () throws(LossError) in
-        let loss = try loss(input, target, weight, mask, options, execution)
-        try loss.items(
-            gradOutput: optionalTensor("grad_output", grad_output),
-            values: optionalTensor("values", values), gradient: optionalTensor("grad_input", grad_input))
+    itemsCall(
+        error, grad_output, values, ("grad_input", grad_input),
+        { () throws(LossError) in
+            try loss(input, target, weight, mask, options, execution)
+        })
+}
+
+extension Entry {
+    static let crossEntropy = Entry("cross_entropy", gradients: ["grad_input"], constants: 3) { (t, o, e) throws(LossError) in
+        Call(itemsOf: try loss(t[0], t[1], t[2], t[3], o.bound(), e), write)
     }
 }

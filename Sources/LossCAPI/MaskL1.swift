@@ -57,3 +57,9 @@ public func segloss_mask_l1_finish(
             try loss(pred, gt, mask, options, execution)
         }, write)
 }
+
+extension Entry {
+    static let maskL1 = Entry("mask_l1", gradients: ["grad_pred"], constants: 2) { (t, o, e) throws(LossError) in
+        Call(try loss(t[0], t[1], t[2], o.bound(), e), write)
+    }
+}

@@ -56,20 +56,25 @@ private func loss(
         levels: levels, mask: tensor("mask", mask), execution(run))
 }
 
-private func write(
-    _ parts: StructureLoss.Parts, to out: UnsafeMutablePointer<segloss_structure_parts>?,
-    levels: UnsafeMutablePointer<Double>?
-) {
+private func write(_ parts: StructureLoss.Parts, to out: UnsafeMutablePointer<segloss_structure_parts>?) {
     write(
         segloss_structure_parts(
             struct_size: 0, reserved: 0, loss: parts.loss, bce_loss: parts.crossEntropy, iou_loss: parts.overlap,
             count: parts.count), to: out)
+}
+
+/// SEGLOSS_STRUCTURE_LEVEL_PARTS numbers of each level.
+private func levelParts(_ parts: StructureLoss.Parts) -> [Double] {
+    parts.levels.flatMap { [$0.loss, $0.crossEntropy, $0.overlap] }
+}
+
+private func write(
+    _ parts: StructureLoss.Parts, to out: UnsafeMutablePointer<segloss_structure_parts>?,
+    levels: UnsafeMutablePointer<Double>?
+) {
+    write(parts, to: out)
     guard let levels else { return }
-    for (i, level) in parts.levels.enumerated() {
-        levels[i * SEGLOSS_STRUCTURE_LEVEL_PARTS] = level.loss
-        levels[i * SEGLOSS_STRUCTURE_LEVEL_PARTS + 1] = level.crossEntropy
-        levels[i * SEGLOSS_STRUCTURE_LEVEL_PARTS + 2] = level.overlap
-    }
+    for (i, part) in levelParts(parts).enumerated() { levels[i] = part }
 }
 
 @_cdecl("segloss_structure") @implementation
@@ -124,10 +129,20 @@ public func segloss_structure_items(
     _ values: UnsafePointer<segloss_tensor>!, _ grad_pred: UnsafePointer<segloss_tensor>!,
     _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    status(error) { () throws(LossError) in
-        let loss = try loss([tensor("pred", pred)], mask, options, execution)
-        try loss.items(
-            shape: loss.itemsShape, gradOutput: optionalTensor("grad_output", grad_output),
-            values: optionalTensor("values", values), gradients: [optionalTensor("grad_pred", grad_pred)])
+    itemsCall(
+        error, grad_output, values, ("grad_pred", grad_pred),
+        { () throws(LossError) in
+            try loss([tensor("pred", pred)], mask, options, execution)
+        })
+}
+
+extension Entry {
+    static let structure = Entry(
+        "structure", gradients: gradNames.elements, constants: 1, isList: true
+    ) { (t, o, e) throws(LossError) in
+        let levels = t.count - 1
+        return Call(
+            itemsOf: try loss(try tensors(predNames, t.tensors, Int32(levels)), t[levels], o.bound(), e),
+            extraParts: levels * SEGLOSS_STRUCTURE_LEVEL_PARTS, write, extra: levelParts)
     }
 }

@@ -37,9 +37,11 @@ func report(_ status: Int32, _ sentence: String, to error: UnsafeMutablePointer<
 }
 
 func tensor(_ name: StaticString, _ pointer: UnsafePointer<segloss_tensor>?) throws(LossError) -> Tensor {
-    guard let t = pointer?.pointee else {
-        throw LossError(.nullPointer, "\(name): expected a tensor, got NULL")
-    }
+    guard let pointer else { throw LossError(.nullPointer, "\(name): expected a tensor, got NULL") }
+    return try tensor(name, pointer.pointee)
+}
+
+func tensor(_ name: StaticString, _ t: segloss_tensor) throws(LossError) -> Tensor {
     guard t.device_type == SEGLOSS_DEVICE_CPU else {
         throw LossError(
             .device, "\(name): expected memory of the CPU (device type 1), got device type \(t.device_type)")
@@ -196,5 +198,18 @@ func finishCall<L: Loss, P: BitwiseCopyable>(
     status(error) { () throws(LossError) in
         try check(parts: parts)
         write(try finish(loss(), statistics, length, gradOutput, gradients(gradient)), parts)
+    }
+}
+
+/// Each item's value and gradient, without the reduction.
+func itemsCall(
+    _ error: UnsafeMutablePointer<segloss_error>?, _ gradOutput: UnsafePointer<segloss_tensor>?,
+    _ values: UnsafePointer<segloss_tensor>?, _ gradient: (StaticString, UnsafePointer<segloss_tensor>?),
+    _ loss: () throws(LossError) -> some ItemLoss
+) -> Int32 {
+    status(error) { () throws(LossError) in
+        try loss().items(
+            gradOutput: optionalTensor("grad_output", gradOutput), values: optionalTensor("values", values),
+            gradients: gradients(gradient))
     }
 }

@@ -63,10 +63,15 @@ public func segloss_tversky_items(
     _ grad_input: UnsafePointer<segloss_tensor>!, _ execution: UnsafePointer<segloss_execution>!,
     _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    status(error) { () throws(LossError) in
-        let loss = try loss(input, target, mask, options, execution)
-        try loss.items(
-            shape: loss.itemsShape, gradOutput: optionalTensor("grad_output", grad_output),
-            values: optionalTensor("values", values), gradients: [optionalTensor("grad_input", grad_input)])
+    itemsCall(
+        error, grad_output, values, ("grad_input", grad_input),
+        { () throws(LossError) in
+            try loss(input, target, mask, options, execution)
+        })
+}
+
+extension Entry {
+    static let tversky = Entry("tversky", gradients: ["grad_input"], constants: 2) { (t, o, e) throws(LossError) in
+        Call(itemsOf: try loss(t[0], t[1], t[2], o.bound(), e), write)
     }
 }

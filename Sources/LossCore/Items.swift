@@ -1,5 +1,14 @@
 import KernelTable
 
+/// A loss that is reduced from items: numbers of a sample or class, or of every element.
+public protocol ItemLoss: Loss {
+    var itemsShape: Extents { get }
+    /// Whether they are numbers of elements, and so of the prediction's type.
+    var itemsAreElements: Bool { get }
+    /// Without the reduction: each item's value, and the gradient of Σ gradOutput·item.
+    func items(gradOutput: Tensor?, values: Tensor?, gradients: [Tensor?]) throws(LossError)
+}
+
 /// The parts of a loss that is reduced from items: one for each sample, class or both.
 public protocol ItemParts {
     /// The value of each item.
@@ -8,16 +17,15 @@ public protocol ItemParts {
     var factors: [Double] { get set }
 }
 
-extension Loss where Parts: ItemParts {
-    /// Without the reduction: each item's value, and the gradient of Σ gradOutput·item.
-    public func items(
-        shape: Extents, gradOutput: Tensor?, values: Tensor?, gradients: [Tensor?]
-    ) throws(LossError) {
+extension ItemLoss where Parts: ItemParts {
+    public var itemsAreElements: Bool { false }
+
+    public func items(gradOutput: Tensor?, values: Tensor?, gradients: [Tensor?]) throws(LossError) {
         // Refused arguments leave every output untouched: nothing is written before the last check.
         let gradients = try checked(gradients)
         for tensor in [gradOutput, values] {
             try tensor?.requireFloating()
-            try tensor?.requireShape(shape, "one number an item")
+            try tensor?.requireShape(itemsShape, "one number an item")
         }
         if let values {
             try values.requireWritable()
@@ -65,6 +73,26 @@ extension Tensor {
         for (index, value) in values.enumerated() {
             var value = value
             narrow(&value, data + offset(of: index) * type.bytes, 1, 1)
+        }
+    }
+}
+
+// One number, as graphs have it.
+extension Tensor {
+    public func requireNumber() throws(LossError) {
+        try requireFloating()
+        try requireShape(Extents(), "one number")
+    }
+
+    public var firstNumber: Double { number(at: 0) }
+
+    /// Rounded once, to this type.
+    public func write(number: Double) { write([number], Execution()) }
+
+    /// Zero everywhere.
+    public func clear() {
+        for index in 0..<count {
+            (data + offset(of: index) * type.bytes).initializeMemory(as: UInt8.self, repeating: 0, count: type.bytes)
         }
     }
 }

@@ -34,7 +34,7 @@ public struct Score: Sendable {
 }
 
 /// What all overlap losses are: the same statistics and gradient around a formula.
-public struct OverlapLoss<Formula: OverlapFormula>: Loss {
+public struct OverlapLoss<Formula: OverlapFormula>: ItemLoss {
     let formula: Formula
     let planes: Planes
     let pred, target: Tensor

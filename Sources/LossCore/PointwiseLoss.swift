@@ -29,7 +29,7 @@ extension PointwiseTerm {
 }
 
 /// Mean (or sum) of a pointwise loss: Σ ℓ·w·m·(class weight) / Σ m. Weights do not enter the divisor.
-public struct PointwiseLoss<Term: PointwiseTerm>: Loss {
+public struct PointwiseLoss<Term: PointwiseTerm>: ItemLoss {
     let term: Term
     let planes: Planes
     let pred, target: Tensor
@@ -120,9 +120,11 @@ public struct PointwiseLoss<Term: PointwiseTerm>: Loss {
     // MARK: Without the reduction
 
     public var itemsShape: Extents { pred.shape }
+    public var itemsAreElements: Bool { true }
 
     /// Each element's ℓ·w·m, and the gradient of Σ gradOutput·ℓ·w·m.
-    public func items(gradOutput: Tensor?, values: Tensor?, gradient: Tensor?) throws(LossError) {
+    public func items(gradOutput: Tensor?, values: Tensor?, gradients: [Tensor?]) throws(LossError) {
+        let gradient = gradients[0]
         guard !term.isOfMean else {
             throw LossError(.unsupported, "reduction: this loss is a function of the mean; it has no map")
         }

@@ -70,7 +70,7 @@ public struct Boundary: Sendable {
 }
 
 /// The loss by itself.
-public struct BoundaryLoss: Loss {
+public struct BoundaryLoss: ItemLoss {
     let options: Boundary
     let pred, labels: Tensor
     /// The labels in the prediction's height and width.

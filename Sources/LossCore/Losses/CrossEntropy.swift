@@ -9,7 +9,7 @@
 /// 1 − p, so that certain predictions keep their digits.
 /// Source: `CrossEntropyLoss` of PyTorch, whose convention all of this is; Ronneberger et al. 2015 (U-Net, arXiv
 /// 1505.04597), equation 1, for v; Szegedy et al. 2016 (arXiv 1512.00567), section 7, for ε.
-public struct CrossEntropyLoss: Loss {
+public struct CrossEntropyLoss: ItemLoss {
     public struct Options: Sendable {
         public var smoothing: Double
         public var reduction: Classes.Reduction
@@ -149,10 +149,12 @@ public struct CrossEntropyLoss: Loss {
 
     /// A map of positions: the prediction's shape without its classes.
     public var itemsShape: Extents { planes.like.shape }
+    public var itemsAreElements: Bool { true }
 
     /// ℓ·v·m of each position, and the gradient of Σ gradOutput·ℓ·v·m.
-    public func items(gradOutput: Tensor?, values: Tensor?, gradient: Tensor?) throws(LossError) {
-        let checked = try checked([gradient])
+    public func items(gradOutput: Tensor?, values: Tensor?, gradients: [Tensor?]) throws(LossError) {
+        let gradient = gradients[0]
+        let checked = try checked(gradients)
         try gradOutput?.requireFloating()
         for map in [gradOutput, values] { try map?.requireShape(itemsShape, "one number a position") }
         let inputs = constants + [pred] + [gradOutput].compactMap { $0 }

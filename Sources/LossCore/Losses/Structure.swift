@@ -45,7 +45,7 @@ public struct Structure: Sendable {
 }
 
 /// The loss of one prediction, or of several, against one mask.
-public struct StructureLoss: Loss {
+public struct StructureLoss: ItemLoss {
     let term: Structure
     let levels: [Tensor]
     let mask: Tensor
