@@ -15,11 +15,13 @@ from .._loss import Loss
 from . import _ops
 
 
+@functools.cache
 def call_parameters(cls: type[Loss]) -> Mapping[str, inspect.Parameter]:
     """What a call of a loss takes, in its order."""
     return {name: p for name, p in inspect.signature(cls._ordered).parameters.items() if name != "self"}
 
 
+@functools.cache
 def is_pair(cls: type[Loss]) -> bool:
     """Whether a call takes a prediction and a target, which Keras passes in the other order."""
     positional = [p for p in call_parameters(cls).values() if p.kind is p.POSITIONAL_OR_KEYWORD]
@@ -88,11 +90,14 @@ def _hashable(value: Any) -> Any:
 
 def split(cls: type[Loss], named: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Keywords of the constructor and of the call. A name that both have is the constructor's."""
+    if not named:
+        return {}, {}
     constructor, call = constructor_parameters(cls), call_parameters(cls)
     arrays = {name: value for name, value in named.items() if name in call and name not in constructor}
     return {name: value for name, value in named.items() if name not in arrays}, arrays
 
 
+@functools.cache
 def constructor_parameters(cls: type[Loss]) -> set[str]:
     """Names of the options, with those that a class passes on to its base."""
     names: set[str] = set()
