@@ -251,6 +251,22 @@ private struct Program {
         return view
     }
 
+    /// Whether the items are a map in the prediction's layout, with its channels last.
+    func hasChannelsLast(_ call: Call) -> Bool {
+        call.itemsAreElements && parameters.arrays[0].channels_last != 0
+            && call.itemsShape?.rank == call.prediction.shape.rank
+    }
+
+    /// Items or their factors, in the order of dimensions that losses have.
+    func items(
+        _ name: StaticString, _ given: UnsafePointer<segloss_tensor>?, _ call: Call
+    ) throws(LossError) -> Tensor {
+        guard let given, hasChannelsLast(call), Int(given.pointee.rank) == call.prediction.shape.rank else {
+            return try tensor(name, given)
+        }
+        return try tensor(name, Self.view(given.pointee, parameters.arrays[0], array: 0))
+    }
+
     /// The gradients of the parameters that are predictions, and what clears the channels that no parameter is.
     func gradients(
         _ given: UnsafePointer<UnsafePointer<segloss_tensor>?>?
@@ -368,9 +384,12 @@ public func segloss_program_outputs(
             statistics?.pointee = hasItems ? 0 : Int64(call.statisticsCount)
             parts?.pointee = hasItems ? 0 : Int64(call.partsCount)
             let type = call.prediction.type
+            var shape = hasItems ? call.itemsShape ?? Extents() : Extents()
+            if hasItems, program.hasChannelsLast(call) {
+                shape = Extents([shape[0]] + (2..<shape.rank).map { shape[$0] } + [shape[1]])
+            }
             value?.pointee = dense(
-                hasItems && call.itemsAreElements ? type : type == .f64 ? .f64 : .f32,
-                hasItems ? call.itemsShape ?? Extents() : Extents())
+                hasItems && call.itemsAreElements ? type : type == .f64 ? .f64 : .f32, shape)
         }
     }
 }
@@ -383,7 +402,7 @@ public func segloss_program_forward(
 ) -> Int32 {
     withProgram(program, size, arrays, count, error) { (program, call) throws(LossError) in
         if program.header.items != 0 {
-            try call.items?(nil, try tensor("value", value), .init(repeating: nil, count: program.predictionSlots))
+            try call.items?(nil, try program.items("value", value, call), .init(repeating: nil, count: program.predictionSlots))
             return
         }
         let value = try number(value)
@@ -419,7 +438,7 @@ public func segloss_program_gradient(
     _ gradients: UnsafePointer<UnsafePointer<segloss_tensor>?>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
     withProgram(program, size, arrays, count, error) { (program, call) throws(LossError) in
-        let factor = try tensor("grad_output", grad_output)
+        let factor = try program.items("grad_output", grad_output, call)
         let gradients = try program.gradients(gradients)
         if program.header.items != 0 {
             try call.items?(factor, nil, gradients.tensors)
