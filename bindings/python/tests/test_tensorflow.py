@@ -56,8 +56,10 @@ class Case:
         value, grads = self.core.value_and_grad(**self.arrays, grad_output=grad_output)
         if isinstance(value, dict):
             value = value["loss"]
-        grads = grads if isinstance(grads, tuple) else (grads,)
-        return value, dict(zip([p for p in self.predictions if p in self.arrays], grads))
+        given = [p for p in self.predictions if p in self.arrays]
+        if isinstance(self.arrays[given[0]], list) or not isinstance(grads, tuple):
+            grads = (grads,)
+        return value, dict(zip(given, grads, strict=True))
 
     def moves(self, array):
         first = next(iter(self.arrays.values()))
@@ -77,8 +79,16 @@ class Case:
         """The Keras class with the same options."""
         arguments, options = self.core._arguments
         options = {key: value for key, value in options.items() if key not in ("return_parts", "return_origin")}
+        if options.pop("per_sample", False) and "per_sample" not in more:  # which is Keras's reduction in a class, with its rounding
+            return self.function
         reduction = options.pop("reduction", "mean")
         return getattr(st, self.name)(*arguments, **{"reduction": reduction, **options, **more})
+
+    def function(self, y_true, y_pred, **arrays):
+        """The function with the same options, and of what it returns the loss."""
+        function = getattr(st, f"{self.core._description.name}_loss")
+        found = function(y_true, y_pred, **arrays, **self.core._arguments[1])
+        return found["loss"] if isinstance(found, dict) else found
 
     def run(self, loss, factor=None, function=False):
         """What `numpy` gives, by TensorFlow: value and gradients, as numpy arrays with channels where numpy has them."""
@@ -93,7 +103,7 @@ class Case:
 
         value, grads = (tf.function(call) if function else call)(inputs)
         grads = {name: tf.nest.map_structure(lambda g: self.first(g.numpy()), grad) for name, grad in grads.items()}
-        return value.numpy(), grads
+        return self.first(value.numpy()), grads
 
 
 def keras_arguments(core, inputs):
@@ -223,7 +233,7 @@ def test_an_upstream_factor_of_each_value(entry):
     case = catalog_case(entry)
     values, _ = case.run(case.keras())
     factor = np.random.default_rng(2).integers(-8, 9, values.shape).astype(values.dtype)
-    check(case, *case.run(case.keras(), factor=tf.constant(factor)), grad_output=factor)
+    check(case, *case.run(case.keras(), factor=tf.constant(case.last(factor))), grad_output=factor)
 
 
 @pytest.mark.parametrize("k", [50, 3.5])
@@ -304,6 +314,8 @@ def image_batch(seed=0, n=4, h=8, w=6, channels=1):
 @pytest.mark.parametrize("entry", ENTRIES, ids=repr)
 def test_config_round_trip(entry):
     case = catalog_case(entry)
+    case.core._arguments[1].pop("per_sample", None)
+    case.core = case.core.__reduce__()[0](*case.core.__reduce__()[1])
     loss = case.keras(name="mine")
     config = json.loads(json.dumps(keras.losses.serialize(loss)))
     assert config["registered_name"] == f"segloss>{case.name}"
@@ -594,9 +606,9 @@ def test_shapes_that_differ():
 def test_types_that_are_no_numbers_of_ours():
     y_true, y_pred = logits_and_target()
     for bad in (tf.cast(y_pred, tf.int32), tf.cast(y_pred, tf.complex64), tf.fill(y_pred.shape, "a")):
-        with pytest.raises(tf.errors.InvalidArgumentError, match="input: expected float"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="input: expected .*float32, .* got "):
             st.dice_loss(y_true, bad)
-        with pytest.raises(TypeError, match="input: expected float"):
+        with pytest.raises(TypeError, match="input: expected .*float32, .* got "):
             tf.function(st.dice_loss)(y_true, bad)
 
 
@@ -762,7 +774,7 @@ def test_the_same_curve_of_ctpn():
             optimizer.apply(grads, variables)
             curve.append(float(loss))
         curves.append(curve)
-    assert curves[0][-1] < 0.9 * curves[0][0]
+    assert curves[0][-1] < curves[0][0] - 0.5
     np.testing.assert_allclose(*curves, rtol=1e-5)
 
 

@@ -156,6 +156,7 @@ def _with_numpy(program: Program, arrays: Sequence[tf.Tensor], type_: tf.DType, 
         return tuple(map(np.stack, zip(*found))) if per_sample else found[0]
 
     def backward(statistics, factor, *arrays):
+        factor = np.asarray(factor)
         gradients = [np.empty_like(a) for a in arrays[:count]]
         groups = zip(samples(arrays), samples(gradients))
         for i, (group, outputs) in enumerate(groups):
@@ -181,7 +182,7 @@ def _with_numpy(program: Program, arrays: Sequence[tf.Tensor], type_: tf.DType, 
 
         def grad(grad_value, _):
             types = [a.dtype for a in arrays[:count]]
-            gradients = tf.numpy_function(backward, [statistics, grad_value, *arrays], types)
+            gradients = tf.nest.flatten(tf.numpy_function(backward, [statistics, grad_value, *arrays], types))
             for gradient, prediction in zip(gradients, arrays):
                 gradient.set_shape(prediction.shape)
             return [*map(_once, gradients), *[None] * (len(arrays) - count)]
