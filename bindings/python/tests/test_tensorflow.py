@@ -27,7 +27,7 @@ import upstream_tensorflow  # noqa: E402
 from catalog import CATALOG  # noqa: E402
 from ctpn_cases import draw as ctpn_draw  # noqa: E402
 from ctpn_cases import page, rows  # noqa: E402
-from support import SMALL, bfloat16  # noqa: E402
+from support import bfloat16  # noqa: E402
 from window_cases import CONTOUR, STRUCTURE  # noqa: E402
 from window_cases import logits as window_logits  # noqa: E402
 from window_cases import mask as window_mask  # noqa: E402
@@ -79,8 +79,8 @@ class Case:
         """The Keras class with the same options."""
         arguments, options = self.core._arguments
         options = {key: value for key, value in options.items() if key not in ("return_parts", "return_origin")}
-        if options.pop("per_sample", False) and "per_sample" not in more:  # which is Keras's reduction in a class, with its rounding
-            return self.function
+        if options.pop("per_sample", False) and "per_sample" not in more:
+            return self.function  # in a class it is Keras's reduction, with its rounding
         reduction = options.pop("reduction", "mean")
         return getattr(st, self.name)(*arguments, **{"reduction": reduction, **options, **more})
 
@@ -152,13 +152,20 @@ def others():
         arrays = {"pred": window_logits(rng, shape).astype("f"), "mask": window_mask(rng, shape).astype("u1")}
         yield name, Case(segloss.StructureLoss(**options), arrays, ("pred",))
     arrays = {"pred": [window_logits(rng, (2, 1, 13, 17)).astype("f") for _ in range(3)]}
-    yield "structure-levels", Case(
-        segloss.StructureLoss(), {**arrays, "mask": window_mask(rng, (2, 1, 13, 17)).astype("f")}, ("pred",)
+    yield (
+        "structure-levels",
+        Case(segloss.StructureLoss(), {**arrays, "mask": window_mask(rng, (2, 1, 13, 17)).astype("f")}, ("pred",)),
     )
-    yield "structure-none", Case(
-        segloss.StructureLoss(reduction="none"),
-        {"pred": window_logits(rng, (2, 3, 13, 17)).astype("f"), "mask": window_mask(rng, (2, 3, 13, 17)).astype("f")},
-        ("pred",),
+    yield (
+        "structure-none",
+        Case(
+            segloss.StructureLoss(reduction="none"),
+            {
+                "pred": window_logits(rng, (2, 3, 13, 17)).astype("f"),
+                "mask": window_mask(rng, (2, 3, 13, 17)).astype("f"),
+            },
+            ("pred",),
+        ),
     )
     for name, options in CONTOUR.items():
         shape = (2, 3, 13, 17)
@@ -173,8 +180,11 @@ def others():
     for side in (False, True):
         arrays = ctpn_draw((1, 5, 7, 10), dtype=np.float32, side=side)
         yield f"ctpn-side-{side}", Case(segloss.CTPNLoss(), arrays, ("cls", "box", "side"))
-    yield "ctpn-rows", Case(
-        segloss.CTPNLoss(variant="paper"), rows(ctpn_draw((1, 5, 7, 10), dtype=np.float32)), ("cls", "box", "side")
+    yield (
+        "ctpn-rows",
+        Case(
+            segloss.CTPNLoss(variant="paper"), rows(ctpn_draw((1, 5, 7, 10), dtype=np.float32)), ("cls", "box", "side")
+        ),
     )
     inputs = dict(next(e for e in CATALOG if e.name == "balance-bce").draw(SHAPE, dtype=np.float32))
     yield "balance-map", Case(segloss.BalanceLoss(False, "BCELoss"), inputs, ("pred",))
@@ -690,7 +700,9 @@ def test_ctpn_beside_upstream(function):
     np.random.seed(3)
     targets = segloss.ctpn_anchor_targets(boxes, info[0, :2], feature, seed=np.random)[:4]
     parts, expected = segloss.CTPNLoss().value_and_grad(cls.numpy(), box.numpy(), *targets)
-    for found, value in zip(losses[1:], (parts["loss"], parts["rpn_cross_entropy"], parts["rpn_loss_box"]), strict=True):
+    for found, value in zip(
+        losses[1:], (parts["loss"], parts["rpn_cross_entropy"], parts["rpn_loss_box"]), strict=True
+    ):
         same(found.numpy(), value)
     assert losses[0].numpy() == np.float32(0.75) + losses[1].numpy()
     for found, grad in zip(grads, expected, strict=True):

@@ -180,21 +180,20 @@ def _with_numpy(program: Program, arrays: Sequence[tf.Tensor], type_: tf.DType, 
         for result, shape in zip((value, parts, statistics), shapes):
             result.set_shape(shape)
 
-        def grad(grad_value, _):
+        @tf.custom_gradient
+        def gradients(grad_value, *arrays):
             types = [a.dtype for a in arrays[:count]]
-            gradients = tf.nest.flatten(tf.numpy_function(backward, [statistics, grad_value, *arrays], types))
-            for gradient, prediction in zip(gradients, arrays):
+            found = tf.nest.flatten(tf.numpy_function(backward, [statistics, grad_value, *arrays], types))
+            for gradient, prediction in zip(found, arrays):
                 gradient.set_shape(prediction.shape)
-            return [*map(_once, gradients), *[None] * (len(arrays) - count)]
+            return found, _second_derivative
+
+        def grad(grad_value, _):
+            return [*gradients(grad_value, *arrays), *[None] * (len(arrays) - count)]
 
         return (value, parts), grad
 
     return call(*arrays)
-
-
-@tf.custom_gradient
-def _once(gradient):
-    return tf.identity(gradient), _second_derivative
 
 
 # ---- db_step
