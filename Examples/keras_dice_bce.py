@@ -3,10 +3,10 @@
 The photograph ships inside scikit-image, so nothing is downloaded. Its light falls off to one side: no one threshold
 tells coins from background. The labels are grown from what is certainly coin and certainly background, along the edges
 between them. Training takes patches of the right of the photograph, lit from random sides; the left, where the
-background is as bright as coins elsewhere, is held out. The script fails (exit code 1) if the loss did not fall by half or
-if the network does not clearly beat a global threshold there.
+background is as bright as coins elsewhere, is held out. The script fails (exit code 1) if the loss did not fall by half
+or if the network does not clearly beat a global threshold there.
 
-    python keras_dice_bce.py [--epochs 10] [--steps 30] [--seed 0] [--output segloss-coins.png] [--quick]
+    python keras_dice_bce.py [--epochs 6] [--steps 30] [--seed 0] [--output segloss-coins.png] [--quick]
 """
 
 import argparse
@@ -41,7 +41,9 @@ def load_coins():
     image = data.coins()
     seeds = np.zeros(image.shape, int)
     seeds[image < 30], seeds[image > 150] = 1, 2
-    coins = ndimage.binary_fill_holes(segmentation.watershed(filters.sobel(image), seeds) == 2)
+    coins = ndimage.binary_fill_holes(
+        segmentation.watershed(filters.sobel(image), seeds) == 2
+    )
     height = image.shape[0] // 4 * 4
     return image[:height].astype(np.float32) / 255, coins[:height].astype(np.uint8)
 
@@ -57,7 +59,12 @@ def patches(image, coins, count, rng):
             patch = np.rot90(source[top : top + PATCH, left : left + PATCH], turns)
             chosen.append(patch[:, ::-1] if mirrored else patch)
         down, right, all_over = rng.uniform(-0.3, 0.3, 3)
-        xs[-1] = xs[-1] * rng.uniform(0.6, 1.2) + down * across[:, None] + right * across + all_over
+        xs[-1] = (
+            xs[-1] * rng.uniform(0.6, 1.2)
+            + down * across[:, None]
+            + right * across
+            + all_over
+        )
     return np.stack(xs)[..., None].astype(np.float32), np.stack(ys)[..., None]
 
 
@@ -90,14 +97,21 @@ def u_net(width=8):
 
 def iou(found, coins):
     """Intersection over union of two maps of coin pixels."""
-    return np.count_nonzero(found & (coins > 0)) / max(np.count_nonzero(found | (coins > 0)), 1)
+    return np.count_nonzero(found & (coins > 0)) / max(
+        np.count_nonzero(found | (coins > 0)), 1
+    )
 
 
 def draw(path, image, coins, probability, threshold, losses, scores):
     """The held-out part as photographed, as the threshold and as the network see it, and the loss."""
     figure, axes = plt.subplots(1, 4, figsize=(13, 5), layout="constrained")
-    titles = ("held out, with its labels", *(f"{name}: IoU {score:.3f}" for name, score in scores.items()))
-    for axis, title, picture in zip(axes, titles, (image, probability, image > threshold)):
+    titles = (
+        "held out, with its labels",
+        *(f"{name}: IoU {score:.3f}" for name, score in scores.items()),
+    )
+    for axis, title, picture in zip(
+        axes, titles, (image, probability, image > threshold)
+    ):
         axis.imshow(picture, cmap="gray")
         axis.contour(coins, [0.5], colors="#e66100", linewidths=1)
         axis.set(title=title, xticks=[], yticks=[])
@@ -119,16 +133,37 @@ def complaints(losses, scores):
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description="Train a small U-Net with segloss.tensorflow.DiceBCELoss.")
-    parser.add_argument("--epochs", type=int, help="(default: 10, or 4 with --quick)")
-    parser.add_argument("--steps", type=int, default=30, help="batches of an epoch (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=16, help="patches of a batch (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and patches (default: %(default)s)")
-    parser.add_argument("--output", default="segloss-coins.png", help="where the picture goes (default: %(default)s)")
+    parser = argparse.ArgumentParser(
+        description="Train a small U-Net with segloss.tensorflow.DiceBCELoss."
+    )
+    parser.add_argument("--epochs", type=int, help="(default: 6, or 3 with --quick)")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=30,
+        help="batches of an epoch (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--batch",
+        type=int,
+        default=16,
+        help="patches of a batch (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="of weights and patches (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--output",
+        default="segloss-coins.png",
+        help="where the picture goes (default: %(default)s)",
+    )
     parser.add_argument("--quick", action="store_true", help="few epochs, for tests")
     arguments = parser.parse_args()
     if arguments.epochs is None:
-        arguments.epochs = 4 if arguments.quick else 10
+        arguments.epochs = 3 if arguments.quick else 6
     if min(arguments.epochs, arguments.steps, arguments.batch) < 1:
         parser.error("--epochs, --steps and --batch must be at least 1")
     if not os.path.isdir(os.path.dirname(os.path.abspath(arguments.output))):
@@ -146,8 +181,14 @@ def main():
 
     network = u_net()
     # With an accelerator in sight Keras would compile with XLA, which knows no operations of other libraries.
-    network.compile(optimizer=keras.optimizers.Adam(3e-3), loss=segloss.tensorflow.DiceBCELoss(), jit_compile=False)
-    losses = network.fit(x, y, batch_size=arguments.batch, epochs=arguments.epochs).history["loss"]
+    network.compile(
+        optimizer=keras.optimizers.Adam(3e-3),
+        loss=segloss.tensorflow.DiceBCELoss(),
+        jit_compile=False,
+    )
+    losses = network.fit(
+        x, y, batch_size=arguments.batch, epochs=arguments.epochs
+    ).history["loss"]
 
     logits = network.predict(image[held_out][None, ..., None], verbose=0)[0, ..., 0]
     threshold = filters.threshold_otsu(image[train])
@@ -159,7 +200,15 @@ def main():
     for name, score in scores.items():
         print(f"{name:<20}{score:>8.3f}")
     probability = 1 / (1 + np.exp(-logits))
-    draw(arguments.output, image[held_out], coins[held_out], probability, threshold, losses, scores)
+    draw(
+        arguments.output,
+        image[held_out],
+        coins[held_out],
+        probability,
+        threshold,
+        losses,
+        scores,
+    )
     print(f"\nthe picture: {arguments.output}")
 
     failures = list(complaints(losses, scores))
