@@ -154,6 +154,17 @@ public struct Tensor: Sendable {
         return copy
     }
 
+    /// N×…×C as N×C×….
+    public func channelsFirst() -> Tensor {
+        let last = shape.rank - 1
+        var copy = self
+        for i in (1...last).reversed() {
+            copy.shape[i] = i == 1 ? shape[last] : shape[i - 1]
+            copy.strides[i] = i == 1 ? strides[last] : strides[i - 1]
+        }
+        return copy
+    }
+
     /// Of the last dimension entries `first`, `first + step`, …: one of `step` numbers that lie side by side.
     func every(_ step: Int, from first: Int) -> Tensor {
         let last = shape.rank - 1
