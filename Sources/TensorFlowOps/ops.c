@@ -12,7 +12,9 @@
    in a second libsegloss. */
 #define _GNU_SOURCE /* dladdr */
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -152,11 +154,23 @@ static segloss_tensor sample(const segloss_tensor *all, int64_t index) {
 
 /* ---- Kernels ------------------------------------------------------------------------------------------------------ */
 
-/* The attribute `program` of one operation. */
+/* The attribute `program` of one operation, and what it said of the last shapes that came. */
 typedef struct Program {
+  pthread_mutex_t lock;
+  int known_count;
+  segloss_tensor *known_arrays, value;
+  int64_t statistics, parts;
   int32_t size;
   char data[];
 } Program;
+
+static void delete(void *kernel) {
+  Program *program = kernel;
+  if (!program) return;
+  pthread_mutex_destroy(&program->lock);
+  free(program->known_arrays);
+  free(program);
+}
 
 static void *create(TF_OpKernelConstruction *construction) {
   TF_Status *status = TF_NewStatus();
@@ -164,8 +178,9 @@ static void *create(TF_OpKernelConstruction *construction) {
   Program *program = NULL;
   TF_OpKernelConstruction_GetAttrSize(construction, "program", &list, &size, status);
   if (TF_GetCode(status) == TF_OK) {
-    program = malloc(sizeof *program + (size_t)size);
+    program = calloc(1, sizeof *program + (size_t)size);
     if (program) {
+      pthread_mutex_init(&program->lock, NULL);
       program->size = size;
       TF_OpKernelConstruction_GetAttrString(construction, "program", program->data, (size_t)size, status);
     } else {
@@ -174,12 +189,14 @@ static void *create(TF_OpKernelConstruction *construction) {
   }
   if (TF_GetCode(status) != TF_OK) {
     TF_OpKernelConstruction_Failure(construction, status);
-    free(program);
+    delete(program);
     program = NULL;
   }
   TF_DeleteStatus(status);
   return program;
 }
+
+enum { FEW = 12 }; /* tensors that need no memory of the heap for their descriptors */
 
 /* What one run of a kernel holds. */
 typedef struct Run {
@@ -188,6 +205,8 @@ typedef struct Run {
   int inputs, outputs;
   TF_Tensor **handles;   /* of the inputs, then of the outputs */
   segloss_tensor *views; /* likewise */
+  TF_Tensor *few_handles[FEW];
+  segloss_tensor few_views[FEW];
 } Run;
 
 static bool failed(const Run *run) { return TF_GetCode(run->status) != TF_OK; }
@@ -202,22 +221,24 @@ static bool succeeded(Run *run, int32_t result, const segloss_error *error) {
   return false;
 }
 
-static Run begin(TF_OpKernelContext *context) {
-  Run run = {.context = context, .status = TF_NewStatus()};
-  run.inputs = TF_NumInputs(context);
-  run.outputs = TF_NumOutputs(context);
-  size_t count = (size_t)(run.inputs + run.outputs);
-  run.handles = calloc(count, sizeof *run.handles);
-  run.views = calloc(count, sizeof *run.views);
-  if (!run.handles || !run.views) {
-    TF_SetStatus(run.status, TF_RESOURCE_EXHAUSTED, "segloss: no memory for descriptors");
-    return run;
+static void out_of_memory(Run *run) {
+  TF_SetStatus(run->status, TF_RESOURCE_EXHAUSTED, "segloss: no memory for descriptors");
+}
+
+static void begin(Run *run, TF_OpKernelContext *context) {
+  run->context = context;
+  run->status = TF_NewStatus();
+  run->inputs = TF_NumInputs(context);
+  run->outputs = TF_NumOutputs(context);
+  size_t count = (size_t)(run->inputs + run->outputs);
+  memset(run->few_handles, 0, sizeof run->few_handles);
+  run->handles = count <= FEW ? run->few_handles : calloc(count, sizeof *run->handles);
+  run->views = count <= FEW ? run->few_views : calloc(count, sizeof *run->views);
+  if (!run->handles || !run->views) return out_of_memory(run);
+  for (int i = 0; i < run->inputs && !failed(run); ++i) {
+    TF_GetInput(context, i, &run->handles[i], run->status);
+    if (!failed(run)) run->views[i] = describe(run->handles[i]);
   }
-  for (int i = 0; i < run.inputs && !failed(&run); ++i) {
-    TF_GetInput(context, i, &run.handles[i], run.status);
-    if (!failed(&run)) run.views[i] = describe(run.handles[i]);
-  }
-  return run;
 }
 
 /* A new output: no input's memory is used again for it. */
@@ -238,9 +259,36 @@ static void end(Run *run) {
   for (int i = 0; run->handles && i < run->inputs + run->outputs; ++i) {
     if (run->handles[i]) TF_DeleteTensor(run->handles[i]);
   }
-  free(run->handles);
-  free(run->views);
+  if (run->handles != run->few_handles) free(run->handles);
+  if (run->views != run->few_views) free(run->views);
   TF_DeleteStatus(run->status);
+}
+
+/* What the program makes of arrays of these shapes and types: the last answer again, where the question is the same. */
+static bool outputs(Run *run, Program *program, const segloss_tensor *arrays, int64_t *statistics, int64_t *parts,
+                    segloss_tensor *value) {
+  enum { PAST_DATA = offsetof(segloss_tensor, device_type), REST = sizeof(segloss_tensor) - PAST_DATA };
+  segloss_error error;
+  pthread_mutex_lock(&program->lock);
+  bool known = program->known_count == run->inputs;
+  for (int i = 0; known && i < run->inputs; ++i)
+    known = memcmp((const char *)&arrays[i] + PAST_DATA, (const char *)&program->known_arrays[i] + PAST_DATA, REST) == 0;
+  if (!known) {
+    program->known_count = 0;
+    size_t size = (size_t)run->inputs * sizeof *arrays;
+    segloss_tensor *memory = realloc(program->known_arrays, size);
+    if (memory) program->known_arrays = memcpy(memory, arrays, size);
+    known = succeeded(run,
+                      program_outputs(program->data, program->size, arrays, run->inputs, &program->statistics,
+                                      &program->parts, &program->value, &error),
+                      &error);
+    if (known && memory) program->known_count = run->inputs;
+  }
+  *statistics = program->statistics;
+  *parts = program->parts;
+  *value = program->value;
+  pthread_mutex_unlock(&program->lock);
+  return known;
 }
 
 /* The samples of arrays[0 ..< count], which all have them in their first dimension; -1 where they have not. */
@@ -265,15 +313,11 @@ static void select_sample(const Run *run, int count, int64_t index, segloss_tens
   for (int i = 0; i < count; ++i) arrays[i] = sample(&run->views[i], index);
 }
 
-static void forward_batch(Run *run, const Program *program) {
+static void forward_batch(Run *run, Program *program) {
   segloss_error error;
   segloss_tensor value;
   int64_t statistics = 0, parts = 0;
-  if (!succeeded(run,
-                 program_outputs(program->data, program->size, run->views, run->inputs, &statistics, &parts, &value,
-                                 &error),
-                 &error))
-    return;
+  if (!outputs(run, program, run->views, &statistics, &parts, &value)) return;
   const segloss_tensor *values = allocate(run, 0, value.shape, value.rank);
   const segloss_tensor *part = values ? allocate(run, 1, &parts, 1) : NULL;
   const segloss_tensor *statistic = part ? allocate(run, 2, &statistics, 1) : NULL;
@@ -284,19 +328,15 @@ static void forward_batch(Run *run, const Program *program) {
             &error);
 }
 
-static void forward_samples(Run *run, const Program *program) {
+static void forward_samples(Run *run, Program *program) {
   segloss_error error;
   segloss_tensor value;
   segloss_tensor *arrays = calloc((size_t)run->inputs, sizeof *arrays);
   int64_t statistics = 0, parts = 0, count = arrays ? samples(run, run->inputs) : -1;
-  if (!arrays) TF_SetStatus(run->status, TF_RESOURCE_EXHAUSTED, "segloss: no memory for descriptors");
+  if (!arrays) out_of_memory(run);
   if (count < 0) goto done;
   select_sample(run, run->inputs, 0, arrays);
-  if (!succeeded(run,
-                 program_outputs(program->data, program->size, arrays, run->inputs, &statistics, &parts, &value,
-                                 &error),
-                 &error))
-    goto done;
+  if (!outputs(run, program, arrays, &statistics, &parts, &value)) goto done;
   if (value.rank != 0) {
     fail(run, "per_sample: expected a loss that is one number, got reduction 'none'");
     goto done;
@@ -320,13 +360,15 @@ done:
 }
 
 static void compute_batch(void *program, TF_OpKernelContext *context) {
-  Run run = begin(context);
+  Run run;
+  begin(&run, context);
   if (!failed(&run)) forward_batch(&run, program);
   end(&run);
 }
 
 static void compute_samples(void *program, TF_OpKernelContext *context) {
-  Run run = begin(context);
+  Run run;
+  begin(&run, context);
   if (!failed(&run)) forward_samples(&run, program);
   end(&run);
 }
@@ -351,19 +393,19 @@ static void gradient(Run *run, const Program *program) {
   if (by_sample && (statistics->shape[0] != steps || grad_output->rank != 1 || grad_output->shape[0] != steps))
     return fail(run, "grad_output: expected a factor for each sample");
 
-  segloss_tensor *views = calloc((size_t)run->inputs + (size_t)run->outputs, sizeof *views);
-  const segloss_tensor **gradients = calloc((size_t)run->outputs, sizeof *gradients);
+  const size_t all = (size_t)run->inputs + (size_t)run->outputs;
+  segloss_tensor *views = by_sample ? calloc(all, sizeof *views) : run->views;
+  const segloss_tensor *few[FEW], **gradients = all <= FEW ? few : calloc((size_t)run->outputs, sizeof *gradients);
   if (views && gradients) {
-    segloss_tensor *outputs = views + run->inputs;
-    memcpy(views, run->views, ((size_t)run->inputs + (size_t)run->outputs) * sizeof *views);
-    for (int i = 0; i < run->outputs; ++i) gradients[i] = &outputs[i];
+    segloss_tensor *targets = views + run->inputs;
+    for (int i = 0; i < run->outputs; ++i) gradients[i] = &targets[i];
     for (int64_t step = 0; step < steps; ++step) {
       segloss_tensor factor = *grad_output;
       if (by_sample) {
         factor = sample(grad_output, step);
         factor.rank = 0;
         select_sample(run, count, step, views);
-        for (int i = 0; i < run->outputs; ++i) outputs[i] = sample(&run->views[run->inputs + i], step);
+        for (int i = 0; i < run->outputs; ++i) targets[i] = sample(&run->views[run->inputs + i], step);
       }
       if (!succeeded(run,
                      program_gradient(program->data, program->size, views, count,
@@ -373,14 +415,15 @@ static void gradient(Run *run, const Program *program) {
         break;
     }
   } else {
-    TF_SetStatus(run->status, TF_RESOURCE_EXHAUSTED, "segloss: no memory for descriptors");
+    out_of_memory(run);
   }
-  free(views);
-  free(gradients);
+  if (views != run->views) free(views);
+  if (gradients != few) free(gradients);
 }
 
 static void compute_gradient(void *program, TF_OpKernelContext *context) {
-  Run run = begin(context);
+  Run run;
+  begin(&run, context);
   if (!failed(&run)) gradient(&run, program);
   end(&run);
 }
@@ -467,8 +510,6 @@ static bool resolve_all(void) {
   return !*problem;
 }
 
-static void free_program(void *program) { free(program); }
-
 static void register_operation(const char *name, const char *const *attributes, const char *const *inputs,
                                const char *const *outputs, ShapeFunction shapes, Compute compute) {
   TF_Status *status = TF_NewStatus();
@@ -479,7 +520,7 @@ static void register_operation(const char *name, const char *const *attributes, 
   TF_OpDefinitionBuilderSetShapeInferenceFunction(operation, shapes);
   TF_RegisterOpDefinition(operation, status);
   if (TF_GetCode(status) == TF_OK)
-    TF_RegisterKernelBuilder(name, TF_NewKernelBuilder(name, "CPU", create, compute, free_program), status);
+    TF_RegisterKernelBuilder(name, TF_NewKernelBuilder(name, "CPU", create, compute, delete), status);
   if (TF_GetCode(status) != TF_OK && !*problem)
     snprintf(problem, sizeof problem, "%s could not be registered: %s", name, TF_Message(status));
   TF_DeleteStatus(status);
