@@ -15,8 +15,7 @@ from frameworks import framework
 from program_cases import cases
 
 torch = framework("torch")
-import torch.nn.functional as F  # noqa: E402  (needs torch)
-import segloss.torch as st  # noqa: E402
+import segloss.torch as st  # noqa: E402  (needs torch)
 import upstream_losses  # noqa: E402
 import upstream_torch  # noqa: E402
 from test_oracle_torch_windows import active_contour, structure  # noqa: E402
