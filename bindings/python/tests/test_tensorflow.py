@@ -4,19 +4,20 @@ A process of its own runs this file: PaddlePaddle imported after TensorFlow kill
 """
 
 import concurrent.futures
+import importlib.util
 import json
 import os
-
-
+import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
 import segloss
 
-from frameworks import STRICT, framework, not_run
+from frameworks import framework, not_run
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 tf = framework("tensorflow")
@@ -91,7 +92,7 @@ class Case:
         return found["loss"] if isinstance(found, dict) else found
 
     def run(self, loss, factor=None, function=False):
-        """What `numpy` gives, by TensorFlow: value and gradients, as numpy arrays with channels where numpy has them."""
+        """What `numpy` gives, by TensorFlow: numpy arrays with the channels where numpy has them."""
         inputs = {name: tf.nest.map_structure(tf.constant, self.last(a)) for name, a in self.arrays.items()}
 
         def call(inputs):
@@ -886,3 +887,30 @@ FALLBACK = """
 def test_numpy_functions_stand_in():
     done = script(textwrap.dedent(FALLBACK).replace("FOLDER", repr(os.path.dirname(__file__))))
     assert done.returncode == 0 and "as native" in done.stdout, done.stderr[-3000:]
+
+
+# ---------------------------------------------------------------- guide and example
+
+ROOT = Path(__file__).resolve().parents[3]
+SNIPPETS = re.findall(r"^```py\n(.*?)^```", (ROOT / "Guides/TensorFlow.md").read_text(), re.M | re.S)
+
+
+def test_the_guide_has_snippets():
+    assert len(SNIPPETS) >= 5
+
+
+# Fenced as "py": those that are "python" run in a process that may hold another framework.
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=range(len(SNIPPETS)))
+def test_snippet(snippet):
+    exec(compile(snippet, "snippet", "exec"), {"__name__": "snippet"})
+
+
+def test_the_example_learns(tmp_path):
+    for name in ("matplotlib", "scipy", "skimage"):
+        if importlib.util.find_spec(name) is None:
+            not_run(f"the example in Keras, which needs {name}")
+    picture = tmp_path / "coins.png"
+    command = [sys.executable, str(ROOT / "Examples/keras_dice_bce.py"), "--quick", "--output", str(picture)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert picture.read_bytes().startswith(b"\x89PNG") and "held-out" in done.stdout

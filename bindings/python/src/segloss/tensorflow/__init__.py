@@ -1,7 +1,8 @@
-"""Losses for TensorFlow and Keras: a class and a function for each of `segloss.LOSSES`, ``(y_true, y_pred)``, channels last.
+"""Losses for TensorFlow and Keras: a class and a function for each of `segloss.LOSSES`.
 
-``model.compile(loss=segloss.tensorflow.DiceBCELoss())`` or ``segloss.tensorflow.dice_bce_loss(y_true, y_pred)``: eager, in
-``tf.function``, in ``model.fit``, in a SavedModel. Losses are native operations on the CPU, whose memory they read in place.
+``model.compile(loss=segloss.tensorflow.DiceBCELoss())`` or ``segloss.tensorflow.dice_bce_loss(y_true, y_pred)``, with
+channels last: eager, in ``tf.function``, in ``model.fit``, in a SavedModel. Losses are native operations on the CPU,
+which read TensorFlow's memory in place.
 """
 
 from ._ctpn import anchor_target_layer as anchor_target_layer

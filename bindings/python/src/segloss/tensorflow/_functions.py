@@ -66,8 +66,8 @@ def _refuse_unknown_ranks(core: Loss, inputs: tuple[Any, ...]) -> None:
     for item in inputs:
         if isinstance(item, tf.Tensor) and item.shape.rank is None:
             raise ValueError(
-                f"{type(core).__name__}: expected tensors whose number of dimensions is known, got one of unknown shape; "
-                "tensor.set_shape says it"
+                f"{type(core).__name__}: expected tensors whose number of dimensions is known, got one of unknown "
+                "shape; tensor.set_shape says it"
             )
 
 
@@ -123,8 +123,8 @@ _PAIR = """``segloss.{name}`` of tensors: a function of ``(y_true, y_pred)``, ch
     Returns
     -------
     tf.Tensor, or what `segloss.{name}` returns in its place
-        float32, or float64 for a float64 ``y_pred``; it carries the gradient. With ``reduction="none"`` the values, with
-        ``return_parts=True`` a dict, whose parts have no gradient.
+        float32, or float64 for a float64 ``y_pred``; it carries the gradient. With ``reduction="none"`` the values,
+        with ``return_parts=True`` a dict, whose parts have no gradient.
 
     Raises
     ------

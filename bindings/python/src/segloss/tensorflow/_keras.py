@@ -63,8 +63,8 @@ class Loss(keras.losses.Loss):
         self._options = _named(self._core, arguments, options)
         if self._options.get("return_parts") or self._options.get("return_origin"):
             raise ValueError(
-                f"{type(self).__name__}: expected options of one number, got return_parts or return_origin; the function "
-                f"{self._core._description.name}_loss returns them"
+                f"{type(self).__name__}: expected options of one number, got return_parts or return_origin; the "
+                f"function {self._core._description.name}_loss returns them"
             )
         self._own_dtype = dtype
         self.per_sample = bool(per_sample)
@@ -72,8 +72,8 @@ class Loss(keras.losses.Loss):
         if not self.per_sample and reduction not in _MEANS:
             if not issubclass(self._core, ItemLoss):
                 raise ValueError(
-                    f"reduction: expected {', '.join(map(repr, _MEANS))} for the one number of {type(self).__name__}, got "
-                    f"{reduction!r}; per_sample=True gives a number for each sample"
+                    f"reduction: expected {', '.join(map(repr, _MEANS))} for the one number of {type(self).__name__}, "
+                    f"got {reduction!r}; per_sample=True gives a number for each sample"
                 )
             reduced["reduction"] = reduction or "none"
         self._loss = self._core(**self._options, **reduced)
@@ -95,8 +95,8 @@ class Loss(keras.losses.Loss):
         if not self.per_sample:
             if sample_weight is not None:
                 raise ValueError(
-                    f"sample_weight: {type(self).__name__} is one number of the whole batch, which no weights of samples "
-                    "fit; per_sample=True gives the loss of each sample, and they act on those"
+                    f"sample_weight: {type(self).__name__} is one number of the whole batch, which no weights of "
+                    "samples fit; per_sample=True gives the loss of each sample, and they act on those"
                 )
             return self.call(y_true, y_pred, **arrays)
         values = self.call(y_true, y_pred, **arrays)
