@@ -379,10 +379,12 @@ static void gradient(Run *run, const Program *program) {
   const int count = run->inputs - 2;
   const segloss_tensor *statistics = &run->views[count], *grad_output = &run->views[count + 1];
   const bool by_sample = statistics->rank == 2;
-  if (count < run->outputs || statistics->rank < 1 || statistics->rank > 2) {
-    fail(run, "statistics: expected those of the forward operation");
-    return;
-  }
+  segloss_program header = {.predictions = -1};
+  if (program->size >= (int32_t)sizeof header) memcpy(&header, program->data, sizeof header);
+  if (header.predictions != run->outputs || count < run->outputs)
+    return fail(run, "predictions: expected as many as the program has");
+  if (statistics->rank < 1 || statistics->rank > 2)
+    return fail(run, "statistics: expected those of the forward operation");
   for (int i = 0; i < run->outputs; ++i) {
     if (run->views[i].rank > SEGLOSS_MAX_RANK) return fail(run, "gradient: expected the forward operation's arrays");
     if (!allocate(run, i, run->views[i].shape, run->views[i].rank)) return;

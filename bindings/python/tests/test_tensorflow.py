@@ -374,6 +374,12 @@ def test_structure_per_sample():
         check(Case(case.core, arrays, ("pred",)), values[i], {"pred": [g[i : i + 1] for g in grads["pred"]]})
 
 
+def test_arrays_of_numpy_in_lists():
+    case = OTHERS["structure-levels"]
+    levels, mask = case.last(case.arrays["pred"]), case.last(case.arrays["mask"])
+    same(st.structure_loss(mask, levels).numpy(), case.numpy()[0], np.float32)
+
+
 def test_sample_weight_and_kerass_reductions():
     y_true, y_pred = image_batch()
     each = np.array([segloss.DiceLoss()(y_pred[i : i + 1], y_true[i : i + 1]) for i in range(4)], np.float32)
@@ -649,6 +655,29 @@ def test_a_batch_is_needed_for_samples():
         st.DiceLoss(per_sample=True)(y_true[:3], y_pred)
 
 
+def test_broken_operations():
+    """What a graph that somebody made by hand may ask for."""
+    if st._ops.native is None:
+        not_run("native operations that do not fit")
+    y_true, y_pred = logits_and_target()
+    program, _ = segloss.DiceLoss().program(y_pred, y_true, channels_last=True)
+    three, one = tf.zeros(3, tf.float64), tf.constant(1.0)
+    loss, gradient = st._ops.native.segloss_loss, st._ops.native.segloss_gradient
+    for call in (
+        lambda: loss([y_pred], [y_true], tf.float32, program.data[:-8]),
+        lambda: loss([y_pred], [y_true], tf.float32, b""),
+        lambda: loss([y_pred], [], tf.float32, program.data),
+        lambda: gradient([y_pred, y_pred], [y_true], three, one, program.data),
+        lambda: gradient([y_pred], [y_true], three[:2], one, program.data),
+        lambda: gradient([y_pred], [y_true], one[None, None, None], one, program.data),
+        lambda: gradient([y_pred], [y_true], three, y_pred, program.data),
+        lambda: gradient([y_pred], [y_true], three[None], one[None], program.data),
+        lambda: gradient([y_pred], [y_true], three, one, b"\xff" * 200),
+    ):
+        with pytest.raises((tf.errors.InvalidArgumentError, TypeError)):
+            call()
+
+
 def test_second_derivatives_are_refused():
     y_true, y_pred = logits_and_target()
     with tf.GradientTape() as outer:
@@ -708,6 +737,7 @@ def test_ctpn_beside_upstream(function):
     assert losses[0].numpy() == np.float32(0.75) + losses[1].numpy()
     for found, grad in zip(grads, expected, strict=True):
         same(found.numpy(), grad)
+    same(st.CTPNLoss()(targets, (cls, box)).numpy(), parts["loss"])
     # The published formula, whose float32 sums round (see test_oracle_tensorflow.py).
     entropy, boxes_loss, on_cls, on_box = upstream_tensorflow.ctpn(cls, box, *map(tf.constant, targets))
     np.testing.assert_allclose([losses[2], losses[3]], [entropy, boxes_loss], rtol=5e-6)

@@ -29,10 +29,10 @@ def is_pair(cls: type[Loss]) -> bool:
 
 
 def tensors(inputs: Any) -> Any:
-    """Arguments of a call as tensors, those of lists and dicts too."""
+    """An argument of a call as a tensor, or a list of them; numbers stay what they are."""
     if isinstance(inputs, (tf.Tensor, type(None), int, float)):
         return inputs
-    if isinstance(inputs, (list, tuple)) and any(isinstance(item, (tf.Tensor, tf.Variable)) for item in inputs):
+    if isinstance(inputs, (list, tuple)) and any(hasattr(item, "shape") for item in inputs):
         return [tensors(item) for item in inputs]
     return tf.convert_to_tensor(inputs)
 
