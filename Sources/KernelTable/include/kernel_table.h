@@ -85,11 +85,12 @@ typedef struct {
   void (*softmax_gradient)(const void *p, const void *q, const void *g, long classes, long pitch,
                            void *_Nonnull const *_Nonnull out, long n);
   void (*log_sum_exp)(const void *_Nonnull const *_Nonnull x, long classes, void *largest, void *rest, long n);
-  /* One class of a cross-entropy with target weights t, which add up to `total`: l += t*(largest - x + rest), and
-     out = c*(p*total - t); nothing where t or total is 0. */
+  /* One class of a cross-entropy with target weights t, whose planes lie `pitch` bytes apart: l += t*(largest - x + rest);
+     the largest t and the sum of the others; out = c*(p*total - t). Nothing where t, or the total of all t, is 0. */
   void (*cross_entropy_add)(const void *x, const void *largest, const void *rest, const void *t, void *l, long n);
-  void (*cross_entropy_gradient)(const void *p, const void *q, const void *t, const void *total, double c, void *out,
-                                 long n);
+  void (*cross_entropy_targets)(const void *t, long classes, long pitch, void *largest, void *others, long n);
+  void (*cross_entropy_gradient)(const void *p, const void *q, const void *t, const void *largest, const void *others,
+                                 double c, void *out, long n);
 
   /* out = labels == c; out = y != ignored ? m : 0; out = 1 for the first `count`, then 0 */
   void (*one_hot)(const void *labels, double c, void *out, long n);
