@@ -353,21 +353,27 @@ public func segloss_program_outputs(
     _ statistics: UnsafeMutablePointer<Int64>!, _ parts: UnsafeMutablePointer<Int64>!,
     _ value: UnsafeMutablePointer<segloss_tensor>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    var shapes: [segloss_tensor] = []
-    for i in 0..<max(0, Int(count)) where arrays != nil {
-        shapes.append(arrays[i])
-        // Nothing is read.
-        shapes[i].data = UnsafeMutableRawPointer(bitPattern: 64)
-    }
-    return withProgram(program, size, arrays == nil ? nil : shapes, count, error) { (program, call) throws(LossError) in
-        let hasItems = program.header.items != 0
-        statistics?.pointee = hasItems ? 0 : Int64(call.statisticsCount)
-        parts?.pointee = hasItems ? 0 : Int64(call.partsCount)
-        guard let value else { return }
-        let type = call.prediction.type
-        value.pointee = dense(
-            hasItems && call.itemsAreElements ? type : type == .f64 ? .f64 : .f32,
-            hasItems ? call.itemsShape ?? Extents() : Extents())
+    // A loss that looks at its arrays when it is made (Dice under hard pixels) finds one zero everywhere.
+    withUnsafeTemporaryAllocation(byteCount: 8, alignment: 8) { zero in
+        zero.initializeMemory(as: UInt8.self, repeating: 0)
+        var shapes: [segloss_tensor] = []
+        for i in 0..<max(0, Int(count)) where arrays != nil {
+            shapes.append(arrays[i])
+            shapes[i].data = zero.baseAddress
+            shapes[i].flags &= ~UInt32(SEGLOSS_DENSE)
+            shapes[i].strides = (0, 0, 0, 0, 0, 0)
+        }
+        return withProgram(program, size, arrays == nil ? nil : shapes, count, error) {
+            (program, call) throws(LossError) in
+            let hasItems = program.header.items != 0
+            statistics?.pointee = hasItems ? 0 : Int64(call.statisticsCount)
+            parts?.pointee = hasItems ? 0 : Int64(call.partsCount)
+            guard let value else { return }
+            let type = call.prediction.type
+            value.pointee = dense(
+                hasItems && call.itemsAreElements ? type : type == .f64 ? .f64 : .f32,
+                hasItems ? call.itemsShape ?? Extents() : Extents())
+        }
     }
 }
 

@@ -8,16 +8,18 @@ import CXLA
 public func segloss_xla_forward(_ call_frame: UnsafeMutableRawPointer!) -> UnsafeMutableRawPointer! {
     handle(call_frame) { (frame, error) throws(Refusal) in
         let arrays = try frame.arguments.map { (buffer) throws(Refusal) in try descriptor(buffer) }
-        // The statistics alone, or value, statistics and parts.
+        // The statistics alone, or value, statistics and perhaps parts.
         guard frame.results.count != 1 else {
             let statistics = try doubles(frame.results[0])
             return segloss_program_forward(
                 frame.program.data, Int64(frame.program.size), arrays, Int32(arrays.count), statistics.baseAddress,
                 Int64(statistics.count), nil, 0, nil, error)
         }
-        guard frame.results.count == 3 else { throw Refusal("expected 1 or 3 results, got \(frame.results.count)") }
+        guard (2...3).contains(frame.results.count) else {
+            throw Refusal("expected 1 to 3 results, got \(frame.results.count)")
+        }
         let statistics = try doubles(frame.results[1])
-        return try withParts(frame.results[2]) { (parts, count) throws(Refusal) in
+        return try withParts(frame.results.count == 3 ? frame.results[2] : nil) { (parts, count) throws(Refusal) in
             var value = try descriptor(frame.results[0])
             return segloss_program_forward(
                 frame.program.data, Int64(frame.program.size), arrays, Int32(arrays.count), statistics.baseAddress,
@@ -29,12 +31,12 @@ public func segloss_xla_forward(_ call_frame: UnsafeMutableRawPointer!) -> Unsaf
 @_cdecl("segloss_xla_value") @implementation
 public func segloss_xla_value(_ call_frame: UnsafeMutableRawPointer!) -> UnsafeMutableRawPointer! {
     handle(call_frame) { (frame, error) throws(Refusal) in
-        guard frame.arguments.count >= 1, frame.results.count == 2 else {
-            throw Refusal("expected statistics after the arrays, and 2 results")
+        guard frame.arguments.count >= 1, (1...2).contains(frame.results.count) else {
+            throw Refusal("expected statistics after the arrays, and 1 or 2 results")
         }
         let arrays = try frame.arguments.dropLast().map { (buffer) throws(Refusal) in try descriptor(buffer) }
         let statistics = try doubles(frame.arguments.last!)
-        return try withParts(frame.results[1]) { (parts, count) throws(Refusal) in
+        return try withParts(frame.results.count == 2 ? frame.results[1] : nil) { (parts, count) throws(Refusal) in
             var value = try descriptor(frame.results[0])
             return segloss_program_value(
                 frame.program.data, Int64(frame.program.size), arrays, Int32(arrays.count), statistics.baseAddress,
@@ -181,14 +183,15 @@ private func doubles(_ buffer: cxla_buffer) throws(Refusal) -> UnsafeMutableBuff
     return UnsafeMutableBufferPointer(start: buffer.data?.assumingMemoryBound(to: Double.self), count: words / 2)
 }
 
-/// Room for the parts, which are then rounded to the type of their buffer.
+/// Room for the parts, which are then rounded to the type of their buffer, if there is one.
 private func withParts(
-    _ buffer: cxla_buffer, _ body: (UnsafeMutablePointer<Double>, Int64) throws(Refusal) -> Int32
+    _ buffer: cxla_buffer?, _ body: (UnsafeMutablePointer<Double>?, Int64) throws(Refusal) -> Int32
 ) throws(Refusal) -> Int32 {
-    let total = count(buffer)
+    guard let buffer else { return try body(nil, 0) }
     guard buffer.dtype == CXLA_F32 || buffer.dtype == CXLA_F64 else {
         throw Refusal("expected parts as float32 or float64")
     }
+    let total = count(buffer)
     var parts = [Double](repeating: 0, count: max(total, 1))
     let status = try body(&parts, Int64(total))
     guard status == 0 else { return status }

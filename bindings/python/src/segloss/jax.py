@@ -1,0 +1,373 @@
+"""segloss for JAX: every loss as a function of arrays, computed by a handler of XLA's on the CPU.
+
+``dice_loss(input, target, smooth=1.0)`` is `segloss.DiceLoss`, ``db_loss`` is `segloss.DBLoss`, and so on: the arrays of a
+call first, then the options of the class by name. They work under ``jit``, ``grad``, ``value_and_grad``, ``vmap``,
+``pmap`` and ``shard_map``. Nothing is copied.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax import lax
+from jax import numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from . import LOSSES, _abi, _call
+from ._loss import Loss
+from ._program import Program, tensor
+from ._tensor import _CODES
+from .active_contour import _Function as _ActiveContour
+
+if jax.__version_info__ < (0, 10):
+    raise ImportError(f"segloss.jax needs JAX 0.10 or later, got {jax.__version__}")
+
+for _name in ("forward", "value", "gradient"):
+    _handler = getattr(_abi.lib, f"segloss_xla_{_name}")
+    jax.ffi.register_ffi_target(f"segloss_{_name}", jax.ffi.pycapsule(_handler), platform="cpu")
+
+
+# ---- The border: arrays pass it on their way to the library ----------------------------------------------------------
+
+
+def _refuse_platform(ctx, *_):
+    raise NotImplementedError(
+        f"segloss computes on the CPU, and this is for {', '.join(ctx.module_context.platforms)}: move the arrays with "
+        "jax.device_put(..., jax.devices('cpu')[0]), or compute the loss under jax.default_device"
+    )
+
+
+def _refuse_derivative(*_):
+    raise NotImplementedError(
+        "segloss has first derivatives only: the gradient of a loss cannot be differentiated again; write the loss in "
+        "jax.numpy where second derivatives are needed"
+    )
+
+
+_border_p = Primitive("segloss")
+_border_p.multiple_results = True
+_border_p.def_impl(lambda *arrays: arrays)
+_border_p.def_abstract_eval(lambda *avals: avals)
+mlir.register_lowering(_border_p, lambda ctx, *arrays: arrays, platform="cpu")
+mlir.register_lowering(_border_p, _refuse_platform)
+ad.primitive_jvps[_border_p] = _refuse_derivative
+batching.primitive_batchers[_border_p] = lambda arrays, axes: (_border_p.bind(*arrays), axes)
+
+
+def _axes(array) -> frozenset[Hashable]:
+    """Of a shard_map, those along which an array differs from device to device."""
+    return jax.typeof(array).manual_axis_type.varying
+
+
+def _together(arrays: Sequence[Any]) -> list[Any]:
+    """The arrays, differing along the same axes: what meets in one call has to."""
+    axes = frozenset().union(*map(_axes, arrays))
+    return [
+        lax.pcast(array, tuple(missing), to="varying") if (missing := axes - _axes(array)) else array
+        for array in arrays
+    ]
+
+
+def _run(handler: str, program: Program, arrays: Sequence[Any], results: Sequence[tuple], same_along: Any = ()) -> list:
+    """Calls a handler; results are (shape, dtype)."""
+    arrays = _together(arrays)
+    kind = jax.typeof(arrays[0]).manual_axis_type
+    if same_along:
+        names = same_along if isinstance(same_along, tuple) else (same_along,)
+        kind = kind.update(varying=kind.varying - frozenset(names))
+    described = [jax.ShapeDtypeStruct(shape, dtype, manual_axis_type=kind) for shape, dtype in results]
+    call = jax.ffi.ffi_call(f"segloss_{handler}", described, vmap_method="sequential")
+    return call(*_border_p.bind(*arrays), program=np.frombuffer(program.data, np.uint8))
+
+
+# ---- A program as a function that has a gradient ---------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=256)
+def _checked(program: Program, described: tuple) -> tuple[int, tuple, np.dtype]:
+    """Statistics, shape and type of the value; refuses what a call would."""
+    statistics, _, value = program.checked([tensor(_CODES[dtype], shape) for shape, dtype in described])
+    shape = tuple(value.shape[: value.rank])
+    if program.outputs([jax.ShapeDtypeStruct(s, np.float32) for s, _ in described]).is_map:
+        return statistics, shape, jnp.dtype(described[0][1])
+    return statistics, shape, np.dtype(f"float{value.type_bits}")
+
+
+def _outputs(program: Program, arrays: Sequence[Any]) -> tuple[Any, tuple, np.dtype]:
+    described = tuple((array.shape, array.dtype.name) for array in arrays)
+    if all(isinstance(extent, int) for shape, _ in described for extent in shape):
+        return _checked(program, described)
+    # Symbolic shapes, of jax.export: the library checks them when it knows them.
+    found = program.outputs(arrays)
+    dtype = arrays[0].dtype
+    is_wide = dtype == np.float64
+    return found.statistics, found.value, dtype if found.is_map else np.dtype(np.float64 if is_wide else np.float32)
+
+
+def _forward(program: Program, axis_name: Any, arrays: tuple) -> tuple[tuple[Any, Any], tuple]:
+    statistics, shape, dtype = _outputs(program, arrays)
+    sums = (statistics, 2), np.uint32  # a float64 is two of them: JAX may not have float64
+    parts = [((len(program.parts),), dtype)] if program.returns_parts else []
+    if axis_name is None:
+        value, sums, *parts = _run("forward", program, arrays, [(shape, dtype), sums, *parts])
+    else:
+        (sums,) = _run("forward", program, arrays, [sums])
+        sums = lax.all_gather(sums, axis_name)
+        value, *parts = _run("value", program, (*arrays, sums), [(shape, dtype), *parts], same_along=axis_name)
+    return (value, parts[0] if parts else None), (arrays, sums)
+
+
+def _backward(program: Program, axis_name: Any, saved: tuple, cotangents: tuple) -> tuple[tuple]:
+    arrays, sums = saved
+    wanted = [(array.shape, array.dtype) for array in arrays[: program.predictions]]
+    gradients = _run("gradient", program, (*arrays, sums, cotangents[0]), wanted)
+    return ((*gradients, *[None] * (len(arrays) - len(gradients))),)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _loss(program: Program, axis_name: Any, arrays: tuple) -> tuple[Any, Any]:
+    return _forward(program, axis_name, arrays)[0]
+
+
+_loss.defvjp(_forward, _backward)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
+def _result(program: Program, axis_name: Any, arrays: tuple) -> Any:
+    value, parts = _loss(program, axis_name, arrays)
+    return program.result(value, parts if parts is None else lax.stop_gradient(parts))
+
+
+def _evaluate(loss: Loss, inputs: Sequence[Any], named: dict[str, Any], axis_name: Any, channels_last: bool) -> Any:
+    """What a call of the loss returns."""
+    if axis_name is not None and not loss.statistics_add:
+        raise ValueError(
+            f"axis_name: the loss of {loss!r} on several devices is not that of one: {loss.statistics_add_reason}"
+        )
+    inputs = [_array(value) for value in inputs]
+    named = {name: _array(value) for name, value in named.items()}
+    program, arrays = loss.program(*inputs, channels_last=channels_last, **named)
+    for array in arrays:
+        if array.dtype.name not in _CODES:
+            expected = "float32, float64, float16, bfloat16, bool, uint8, int32 or int64"
+            raise TypeError(f"{_name_of(array, loss, inputs, named)}: expected {expected}, got {array.dtype}")
+    value = _result(program, axis_name, tuple(_together(arrays)))
+    if loss.origin is None:
+        return value
+    return value, _evaluate(loss.origin, inputs, named, axis_name, channels_last)
+
+
+def _array(value: Any) -> Any:
+    """An argument as JAX has it: an array, a list of such, or None."""
+    if value is None or isinstance(value, jax.Array):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_array(v) for v in value]
+    if not hasattr(value, "shape"):
+        raise TypeError(f"expected arrays, got {type(value).__name__}")
+    return jnp.asarray(value)
+
+
+def _name_of(array: Any, loss: Loss, inputs: Sequence[Any], named: dict[str, Any]) -> str:
+    for name, value in inspect.signature(loss._ordered).bind(*inputs, **named).arguments.items():
+        if value is array:
+            return name
+        if isinstance(value, list):
+            for i, level in enumerate(value):
+                if level is array:
+                    return f"{name}[{i}]"
+    raise AssertionError(f"{loss!r} has an array that no argument is")
+
+
+class _Step(Loss):
+    """`segloss.db_step` as a program: a map, and nothing to add up."""
+
+    _description = _abi.DB_STEP
+    _is_reduced = False
+    _has_map = True
+
+    def __init__(self, k: float):
+        super().__init__(_abi.DBStepOptions(k=_call.number("k", k)), "propagate", False)
+
+    def _ordered(self, prob, thresh):
+        return prob, thresh
+
+    def _items(self, shape):
+        return shape
+
+
+# ---- The functions ---------------------------------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=256, typed=True)
+def _configured(cls: type[Loss], **options) -> Loss:
+    return cls(**options)
+
+
+def _fixed(name: str, value: Any) -> Any:
+    """An option as something that can be compared."""
+    if isinstance(value, jax.core.Tracer):
+        raise TypeError(f"{name}: an option is part of the program and cannot be traced; expected a Python value")
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _options(cls: type) -> dict[str, inspect.Parameter]:
+    """The parameters of a constructor, those included that it hands on to its base."""
+    found: dict[str, inspect.Parameter] = {}
+    for base in cls.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        parameters = list(inspect.signature(base.__init__).parameters.values())[1:]
+        own = [p for p in parameters if p.kind is p.KEYWORD_ONLY or (not found and p.kind is p.POSITIONAL_OR_KEYWORD)]
+        found |= {p.name: p for p in own if p.name not in found}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return found
+
+
+_MORE = {
+    "channels_last": inspect.Parameter("channels_last", inspect.Parameter.KEYWORD_ONLY, default=False),
+    "axis_name": inspect.Parameter("axis_name", inspect.Parameter.KEYWORD_ONLY, default=None),
+}
+_DOCUMENTATION = """
+
+As a function of JAX arrays: `segloss.{cls}`, whose options are given by name.{renamed} The gradient goes to {predictions};
+parts that are returned beside the loss have none.
+
+channels_last : bool, default False
+    Channels are the last dimension of the predictions, and of what has as many dimensions.
+axis_name : str, optional
+    Inside ``pmap`` or ``shard_map``, the axis that the batch is spread over: the loss is that of the whole batch, the same
+    on every device, for losses whose sums can be added.
+
+Returns
+-------
+jax.Array, or dict of jax.Array where the class returns one
+    float32, or float64 for float64 predictions; with ``reduction="none"`` also a map in the prediction's type.
+
+Raises
+------
+ValueError, TypeError
+    While tracing, naming the argument, what was expected and what came.
+NotImplementedError
+    On platforms other than the CPU, and for second derivatives.
+jax.errors.JaxRuntimeError
+    For what only values show, such as a label outside the classes, with the library's sentence."""
+
+
+def _function(name: str, cls: type[Loss]) -> Callable[..., Any]:
+    """The function that a class is in JAX."""
+    inputs = dict(list(inspect.signature(cls._ordered).parameters.items())[1:])
+    options = _options(cls)
+    # Where an argument has an option's name, the option goes by C's name for it, if it means anything.
+    of_c = {python: c for c, python in cls._names.items()}
+    shared = inputs.keys() & options.keys()
+    accepted = {of_c.get(option) if option in shared else option: option for option in options}
+    accepted.pop(None, None)
+    if shared:
+        names = {c: python for c, python in cls._names.items() if python not in shared}
+        cls = type(cls.__name__, (cls,), {"_names": names, "__module__": cls.__module__, "__doc__": cls.__doc__})
+
+    def function(*arrays, axis_name=None, channels_last=False, **named):
+        given = {key: named.pop(key) for key in list(named) if key in inputs}
+        for key in named:
+            if key not in accepted:
+                raise TypeError(f"{name}() got an unexpected keyword argument {key!r}")
+        chosen = {accepted[key]: _fixed(key, value) for key, value in named.items()}
+        return _evaluate(_configured(cls, **chosen), arrays, given, axis_name, channels_last)
+
+    keywords = [options[o].replace(name=key, kind=inspect.Parameter.KEYWORD_ONLY) for key, o in accepted.items()]
+    function.__signature__ = inspect.Signature([*inputs.values(), *keywords, *_MORE.values()])
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = _documentation(cls, list(inputs), {option: key for key, option in accepted.items()})
+    return function
+
+
+def _documentation(cls: type[Loss], inputs: list[str], accepted: dict[str, str]) -> str:
+    """The class's own text, as that of a function."""
+    text = re.sub(r"\n\nCalled as.*?(?=\n\n)", "", inspect.cleandoc(cls.__doc__), flags=re.S)
+    for title in ("Returns", "Raises", "Examples"):
+        text = re.sub(rf"\n\n{title}\n-+\n.*?(?=\n\n\w[^\n]*\n---|\Z)", "", text, flags=re.S)
+    renamed = [f" Its ``{option}`` is ``{key}`` here." for option, key in accepted.items() if option != key]
+    predictions = inputs[: max(1, len(cls._description.predictions) - len(cls._description.constants))]
+    return text + _DOCUMENTATION.format(
+        cls=cls.__name__, renamed="".join(renamed), predictions=", ".join(f"`{name}`" for name in predictions)
+    )
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name.replace("IoU", "Iou")).lower()
+
+
+__all__ = ["active_contour_loss", "db_step"]
+for _name, _cls in LOSSES.items():
+    _name = _snake(_name)
+    globals()[_name] = _function(_name, _cls)
+    if _name not in __all__:
+        __all__.append(_name)
+
+
+def active_contour_loss(y_true, y_pred, weight=10, *, axis_name=None, channels_last=False, **options) -> Any:
+    """`segloss.ActiveContourLoss` of JAX arrays, with the original's order of arguments.
+
+    Parameters
+    ----------
+    y_true : N x C x H x W, 1 inside and 0 outside; float, bool, uint8, int32 or int64
+    y_pred : probabilities of its shape; float32, float64, float16 or bfloat16. It has the gradient.
+    weight : float, default 10
+        Of the length.
+    axis_name, channels_last
+        As in `dice_loss`.
+    **options
+        The class's.
+
+    Returns
+    -------
+    jax.Array or dict of jax.Array
+
+    Raises
+    ------
+    ValueError, TypeError, NotImplementedError, jax.errors.JaxRuntimeError
+        As `dice_loss`.
+
+    References
+    ----------
+    Chen et al. 2019 (CVPR), equations 11 and 12.
+    """
+    chosen = {name: _fixed(name, value) for name, value in {"weight": weight, **options}.items()}
+    return _evaluate(_configured(_ActiveContour, **chosen), (y_pred, y_true), {}, axis_name, channels_last)
+
+
+def db_step(prob, thresh, k=50) -> jax.Array:
+    """The approximate step function of Differentiable Binarization, ``σ(k·(prob - thresh))``, with both gradients.
+
+    Parameters
+    ----------
+    prob, thresh : equal shapes, one element type; float32, float64, float16 or bfloat16
+    k : float, default 50
+        Steepness; a Python number.
+
+    Returns
+    -------
+    jax.Array
+        In prob's shape and type.
+
+    Raises
+    ------
+    ValueError, TypeError, NotImplementedError
+        As `dice_loss`.
+
+    References
+    ----------
+    Liao et al. 2020 (arXiv 1911.08947), equations 2 and 3.
+    """
+    return _evaluate(_configured(_Step, k=_fixed("k", k)), (prob, thresh), {}, None, False)
