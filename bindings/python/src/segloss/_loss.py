@@ -195,7 +195,7 @@ class Loss:
 
     def _numbers(self, parts: ctypes.Structure) -> Any:
         """What a call returns of the numbers of C's struct."""
-        return self._result(parts.loss, lambda name: getattr(parts, _abi.FIELDS.get(name, name)))
+        return self._result(parts.loss, lambda name: _abi.part(parts, name))
 
     def _result(self, loss: Any, part: Callable[[str], Any], levels: int = 0) -> Any:
         """What a call returns, of numbers or of a framework's tensors."""

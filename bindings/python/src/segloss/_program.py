@@ -114,7 +114,11 @@ class Program:
         statistics, parts = ctypes.c_int64(), ctypes.c_int64()
         value, error = _abi.Tensor(), _abi.Error()
         status = _abi.program_outputs(
-            self.address, self.size, addressof(arrays), len(tensors), statistics, parts, value, error
+            self.address,
+            self.size,
+            addressof(arrays),
+            len(tensors),
+            *map(ctypes.byref, (statistics, parts, value, error)),
         )
         self.check(status, error)
         return statistics.value, parts.value, value

@@ -192,6 +192,6 @@ class DBLoss(Loss):
         parts = self._evaluate(self._options, views, targets, grad_output)
         if targets[1] is None:
             grad[:, 1] = 0  # nothing reads the threshold map
-        return self._result(parts), grad
+        return self._numbers(parts), grad
 
     value_and_grad.__doc__ = Loss.value_and_grad.__doc__
