@@ -112,10 +112,10 @@ def wide(kind):
 
 
 def leaves(value):
-    """A value and its parts, as (name, array)."""
+    """A value and its parts, as (name, array), by their names: jit sorts them."""
     if isinstance(value, dict):
-        return [leaf for k, v in value.items() for leaf in leaves_under(k, v)]
-    return leaves_under("value", value)
+        return [leaf for k, v in sorted(value.items()) for leaf in leaves_under(k, v)]
+    return [] if value is None else leaves_under("value", value)
 
 
 def leaves_under(name, value):

@@ -20,11 +20,12 @@ from jax import numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from . import LOSSES, _abi, _call
+from . import LOSSES, _abi
 from ._loss import Loss
 from ._program import Program, tensor
 from ._tensor import _CODES
 from .active_contour import _Function as _ActiveContour
+from .db_step import DBStep as _DBStep
 
 if jax.__version_info__ < (0, 10):
     raise ImportError(f"segloss.jax needs JAX 0.10 or later, got {jax.__version__}")
@@ -82,7 +83,9 @@ def _run(handler: str, program: Program, arrays: Sequence[Any], results: Sequenc
     if same_along:
         names = same_along if isinstance(same_along, tuple) else (same_along,)
         kind = kind.update(varying=kind.varying - frozenset(names))
-    described = [jax.ShapeDtypeStruct(shape, dtype, manual_axis_type=kind) for shape, dtype in results]
+    # Only types that belong to a mesh differ along its axes.
+    place = None if kind.empty else jax.NamedSharding(jax.sharding.get_abstract_mesh(), jax.P())
+    described = [jax.ShapeDtypeStruct(s, t, sharding=place, manual_axis_type=kind) for s, t in results]
     call = jax.ffi.ffi_call(f"segloss_{handler}", described, vmap_method="sequential")
     return call(*_border_p.bind(*arrays), program=np.frombuffer(program.data, np.uint8))
 
@@ -140,9 +143,9 @@ _loss.defvjp(_forward, _backward)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
-def _result(program: Program, axis_name: Any, arrays: tuple) -> Any:
+def _result(program: Program, axis_name: Any, arrays: tuple) -> tuple[Any, Any]:
     value, parts = _loss(program, axis_name, arrays)
-    return program.result(value, parts if parts is None else lax.stop_gradient(parts))
+    return value, None if parts is None else tuple(lax.stop_gradient(parts))
 
 
 def _evaluate(loss: Loss, inputs: Sequence[Any], named: dict[str, Any], axis_name: Any, channels_last: bool) -> Any:
@@ -158,7 +161,7 @@ def _evaluate(loss: Loss, inputs: Sequence[Any], named: dict[str, Any], axis_nam
         if array.dtype.name not in _CODES:
             expected = "float32, float64, float16, bfloat16, bool, uint8, int32 or int64"
             raise TypeError(f"{_name_of(array, loss, inputs, named)}: expected {expected}, got {array.dtype}")
-    value = _result(program, axis_name, tuple(_together(arrays)))
+    value = program.result(*_result(program, axis_name, tuple(_together(arrays))))
     if loss.origin is None:
         return value
     return value, _evaluate(loss.origin, inputs, named, axis_name, channels_last)
@@ -184,23 +187,6 @@ def _name_of(array: Any, loss: Loss, inputs: Sequence[Any], named: dict[str, Any
                 if level is array:
                     return f"{name}[{i}]"
     raise AssertionError(f"{loss!r} has an array that no argument is")
-
-
-class _Step(Loss):
-    """`segloss.db_step` as a program: a map, and nothing to add up."""
-
-    _description = _abi.DB_STEP
-    _is_reduced = False
-    _has_map = True
-
-    def __init__(self, k: float):
-        super().__init__(_abi.DBStepOptions(k=_call.number("k", k)), "propagate", False)
-
-    def _ordered(self, prob, thresh):
-        return prob, thresh
-
-    def _items(self, shape):
-        return shape
 
 
 # ---- The functions ---------------------------------------------------------------------------------------------------
@@ -240,12 +226,16 @@ _MORE = {
 }
 _DOCUMENTATION = """
 
-As a function of JAX arrays: `segloss.{cls}`, whose options are given by name.{renamed} The gradient goes to {predictions};
-parts that are returned beside the loss have none.
+As a function of JAX arrays: `segloss.{cls}`, with options given by name.{renamed}
+The gradient goes to the predictions; parts that are returned beside the loss have none.
 
+Keywords
+--------
+return_parts : bool, default False
+    Return a dict of the loss and its parts.
 channels_last : bool, default False
     Channels are the last dimension of the predictions, and of what has as many dimensions.
-axis_name : str, optional
+axis_name : str or tuple of str, optional
     Inside ``pmap`` or ``shard_map``, the axis that the batch is spread over: the loss is that of the whole batch, the same
     on every device, for losses whose sums can be added.
 
@@ -288,20 +278,17 @@ def _function(name: str, cls: type[Loss]) -> Callable[..., Any]:
     keywords = [options[o].replace(name=key, kind=inspect.Parameter.KEYWORD_ONLY) for key, o in accepted.items()]
     function.__signature__ = inspect.Signature([*inputs.values(), *keywords, *_MORE.values()])
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = _documentation(cls, list(inputs), {option: key for key, option in accepted.items()})
+    function.__doc__ = _documentation(cls, {option: key for key, option in accepted.items()})
     return function
 
 
-def _documentation(cls: type[Loss], inputs: list[str], accepted: dict[str, str]) -> str:
+def _documentation(cls: type[Loss], accepted: dict[str, str]) -> str:
     """The class's own text, as that of a function."""
     text = re.sub(r"\n\nCalled as.*?(?=\n\n)", "", inspect.cleandoc(cls.__doc__), flags=re.S)
     for title in ("Returns", "Raises", "Examples"):
         text = re.sub(rf"\n\n{title}\n-+\n.*?(?=\n\n\w[^\n]*\n---|\Z)", "", text, flags=re.S)
     renamed = [f" Its ``{option}`` is ``{key}`` here." for option, key in accepted.items() if option != key]
-    predictions = inputs[: max(1, len(cls._description.predictions) - len(cls._description.constants))]
-    return text + _DOCUMENTATION.format(
-        cls=cls.__name__, renamed="".join(renamed), predictions=", ".join(f"`{name}`" for name in predictions)
-    )
+    return text + _DOCUMENTATION.format(cls=cls.__name__, renamed="".join(renamed))
 
 
 def _snake(name: str) -> str:
@@ -370,4 +357,4 @@ def db_step(prob, thresh, k=50) -> jax.Array:
     ----------
     Liao et al. 2020 (arXiv 1911.08947), equations 2 and 3.
     """
-    return _evaluate(_configured(_Step, k=_fixed("k", k)), (prob, thresh), {}, None, False)
+    return _evaluate(_configured(_DBStep, k=_fixed("k", k)), (prob, thresh), {}, None, False)
