@@ -55,6 +55,9 @@ public func segloss_xla_gradient(_ call_frame: UnsafeMutableRawPointer!) -> Unsa
         let statistics = try doubles(frame.arguments[frame.arguments.count - 2])
         var factor = try descriptor(frame.arguments.last!)
         let gradients = try frame.results.map { (buffer) throws(Refusal) in try descriptor(buffer) }
+        guard gradients.count == frame.predictions else {
+            throw Refusal("expected \(frame.predictions) gradients, got \(gradients.count)")
+        }
         return gradients.withUnsafeBufferPointer { gradients in
             let pointers = gradients.indices.map { Optional(gradients.baseAddress! + $0) }
             return segloss_program_gradient(
@@ -74,6 +77,12 @@ private struct Frame {
     let program: cxla_array
     let arguments: [cxla_buffer]
     let results: [cxla_buffer]
+
+    /// How many gradients there are. A program that is too short is left to be refused.
+    var predictions: Int {
+        guard program.size >= MemoryLayout<segloss_program>.size else { return results.count }
+        return Int(program.data.loadUnaligned(as: segloss_program.self).predictions)
+    }
 
     init(_ call: cxla_call_frame) throws(Refusal) {
         let attributes = call.attributes

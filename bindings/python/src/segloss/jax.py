@@ -161,6 +161,9 @@ def _evaluate(loss: Loss, inputs: Sequence[Any], named: dict[str, Any], axis_nam
         if array.dtype.name not in _CODES:
             expected = "float32, float64, float16, bfloat16, bool, uint8, int32 or int64"
             raise TypeError(f"{_name_of(array, loss, inputs, named)}: expected {expected}, got {array.dtype}")
+        if array.ndim > _abi.MAX_RANK:
+            expected = f"at most {_abi.MAX_RANK} dimensions"
+            raise ValueError(f"{_name_of(array, loss, inputs, named)}: expected {expected}, got shape {array.shape}")
     value = program.result(*_result(program, axis_name, tuple(_together(arrays))))
     if loss.origin is None:
         return value
