@@ -62,9 +62,9 @@ def crops(image, labels, size, rng):
 def make_network(key):
     """Kernels and biases of convolutions that see ever farther, and of the last, which gives two logits a pixel."""
     layers, inputs = [], 1
-    for key in jax.random.split(key, len(DILATIONS)):
+    for own in jax.random.split(key, len(DILATIONS)):
         scale = np.sqrt(2 / (9 * inputs))
-        layers.append((scale * jax.random.normal(key, (CHANNELS, inputs, 3, 3)), jnp.zeros((CHANNELS, 1, 1))))
+        layers.append((scale * jax.random.normal(own, (CHANNELS, inputs, 3, 3)), jnp.zeros((CHANNELS, 1, 1))))
         inputs = CHANNELS
     return [*layers, (jnp.zeros((2, CHANNELS, 1, 1)), jnp.zeros((2, 1, 1)))]
 
@@ -173,7 +173,7 @@ def parse_arguments():
     arguments.steps = arguments.steps or (150 if arguments.quick else 300)
     arguments.size = arguments.size or (64 if arguments.quick else 96)
     if not (arguments.steps >= 10 and 16 <= arguments.size <= 254):
-        parser.error(f"--steps must be at least 10, --size from 16 to 254")
+        parser.error("--steps must be at least 10, --size from 16 to 254")
     return arguments
 
 

@@ -1,6 +1,6 @@
 /* What a handler of XLA's foreign function interface sees: the call frame of the typed FFI, version 0.1 to 0.3, as far
-   as ours read it. XLA's own header (xla/ffi/api/c_api.h in jaxlib) promises this layout; test_jax_abi.py holds these
-   structs to it, field by field. Names are XLA's without the prefix XLA_FFI_. */
+   as ours read it. XLA's own header (xla/ffi/api/c_api.h in jaxlib) promises this layout; test_jax.py holds these structs to
+   it, field by field. Names are XLA's without the prefix XLA_FFI_. */
 #ifndef CXLA_H
 #define CXLA_H
 
@@ -16,7 +16,6 @@ enum { CXLA_INVALID_ARGUMENT = 3, CXLA_RESOURCE_EXHAUSTED = 8, CXLA_FAILED_PRECO
 
 enum {
   CXLA_PRED = 1,
-  CXLA_S8 = 2,
   CXLA_S32 = 4,
   CXLA_S64 = 5,
   CXLA_U8 = 6,

@@ -12,27 +12,29 @@ import contextlib
 import doctest
 import inspect
 import re
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import boundary_cases
+import ctpn_cases
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import segloss
-import segloss.jax as sj
-from jax.sharding import AxisType
-from jax.sharding import PartitionSpec as P
-from segloss import _program
-from segloss._tensor import _CODES
-
-import boundary_cases
-import ctpn_cases
 import window_cases
 from catalog import BY_NAME, CATALOG
+from frameworks import not_run
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
 from support import PREDICTION_TYPES, SMALL
+
+import segloss
+import segloss.jax as sj
+from segloss import _program
+from segloss._tensor import _CODES
 
 ROOT = Path(__file__).resolve().parents[3]
 BOTH = "ctpn", "ctpn-rows", "ctpn-heads"
@@ -188,7 +190,7 @@ def test_targets_in_every_type(name):
 def test_a_factor_costs_nothing_and_changes_nothing_else(name):
     case = case_of(name, "f32")
     predictions, others = case.arrays()
-    value, back = jax.vjp(lambda p: number(case.function()(p, others)), predictions)
+    _, back = jax.vjp(lambda p: number(case.function()(p, others)), predictions)
     (grads,) = back(jnp.float32(-1.75))
     assert_same((None, grads), (None, case.numpy(-1.75)[1]), np.float32)
 
@@ -243,11 +245,8 @@ def test_channels_last():
 @pytest.mark.parametrize("shape", [(0,), (2, 0, 3), ()])
 def test_nothing_and_a_single_number(shape):
     x, y = np.full(shape, 0.5, np.float32), np.ones(shape, np.float32)
-    assert_same(
-        value_and_grad(lambda p, t: sj.dice_loss(p[0], t))([jnp.asarray(x)], jnp.asarray(y)),
-        (lambda value, grad: (value, [grad]))(*segloss.DiceLoss().value_and_grad(x, y)),
-        np.float32,
-    )
+    got = value_and_grad(lambda p, t: sj.dice_loss(p[0], t))([jnp.asarray(x)], jnp.asarray(y))
+    assert_same(got, listed(segloss.DiceLoss().value_and_grad(x, y)), np.float32)
 
 
 # ---------------------------------------------------------------- transformations
@@ -487,6 +486,70 @@ def test_a_handler_refuses(handler, results, arrays, attributes, sentence):
         call(handler, results, *map(jnp.asarray, arrays), **attributes)
 
 
+# ---------------------------------------------------------------- XLA's structs
+
+# Ours (Sources/CXLA) beside XLA's: {struct: (XLA's, {field: XLA's})}, fields of equal names apart.
+STRUCTS = {
+    "extension": ("Extension_Base", {}),
+    "api_version": ("Api_Version", {}),
+    "error_create_args": ("Error_Create_Args", {}),
+    "api": ("Api", {"error_create": "XLA_FFI_Error_Create"}),
+    "buffer": ("Buffer", {}),
+    "array": ("Array", {}),
+    "buffers": ("Args", {"values": "args"}),
+    "buffers ": ("Rets", {"values": "rets"}),
+    "attributes": ("Attrs", {"values": "attrs"}),
+    "call_frame": ("CallFrame", {"context": "ctx", "arguments": "args", "results": "rets", "attributes": "attrs"}),
+    "metadata": ("Metadata", {}),
+    "metadata_extension": ("Metadata_Extension", {"base": "extension_base"}),
+}
+PREFIXES = (
+    ("CXLA_VERSION_", "XLA_FFI_API_"), ("CXLA_EXTENSION_METADATA", "XLA_FFI_Extension_Metadata"),
+    ("CXLA_STAGE_", "XLA_FFI_ExecutionStage_"), ("CXLA_BUFFER", "XLA_FFI_ArgType_BUFFER"),
+    ("CXLA_ATTRIBUTE_", "XLA_FFI_AttrType_"), ("CXLA_INVALID", "XLA_FFI_Error_Code_INVALID"),
+    ("CXLA_RESOURCE", "XLA_FFI_Error_Code_RESOURCE"), ("CXLA_FAILED", "XLA_FFI_Error_Code_FAILED"),
+    ("CXLA_", "XLA_FFI_DataType_"),
+)  # fmt: skip
+
+
+def test_xlas_structs_are_as_declared(tmp_path):
+    """Every struct, field and number of our header against the one that comes with jaxlib."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        not_run("no C compiler: none of cc, gcc, clang is installed")
+    header = (ROOT / "Sources/CXLA/include/cxla.h").read_text()
+    declared = dict(re.findall(r"typedef struct cxla_(\w+) \{(.*?)\} cxla_\1;", header, re.S))
+    assert set(declared) == {name.strip() for name in STRUCTS}
+    lines = []
+    for name, (theirs, renamed) in STRUCTS.items():
+        ours, theirs = f"cxla_{name.strip()}", f"XLA_FFI_{theirs}"
+        fields = re.findall(r"(\w+)(?:\)\([^)]*\))?;", declared[name.strip()])
+        assert len(fields) == declared[name.strip()].count(";")
+        for field in fields:
+            other = renamed.get(field, field)
+            lines.append(f"offsetof({ours}, {field}) == offsetof({theirs}, {other})")
+            lines.append(f"sizeof((({ours} *)0)->{field}) == sizeof((({theirs} *)0)->{other})")
+        # Functions that we do not call, and what was appended to the frame, come after our last field.
+        if name not in ("api", "call_frame"):
+            lines.append(f"sizeof({ours}) == sizeof({theirs})")
+    for enumerator in re.findall(r"CXLA_[A-Z0-9_]+(?= = )", header):
+        mine, theirs = next(pair for pair in PREFIXES if enumerator.startswith(pair[0]))
+        lines.append(f"{enumerator} == {theirs + enumerator.removeprefix(mine)}")
+    source = tmp_path / "same.c"
+    source.write_text(
+        "#include <xla/ffi/api/c_api.h>\n#include <cxla.h>\n"
+        + "\n".join(f'_Static_assert((int){line.replace("== ", "== (int)")}, "{line}");' for line in lines)
+    )
+    includes = [f"-I{jax.ffi.include_dir()}", f"-I{ROOT / 'Sources/CXLA/include'}"]
+    done = subprocess.run(
+        [compiler, "-std=c11", "-c", *includes, str(source), "-o", str(tmp_path / "same.o")],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(lines) > 80
+
+
 # ---------------------------------------------------------------- two devices
 
 HALVES = (4, 13, 17)
@@ -528,9 +591,8 @@ def on_two_devices(function, how):
         def run(predictions, others):
             cut = jax.tree.map(lambda a: a.reshape(2, len(a) // 2, *a.shape[1:]), (predictions, others))
             value, grads = jax.pmap(function, axis_name="batch")(*cut)
-            first, second = (jax.tree.map(lambda v: v[i], value) for i in (0, 1))
-            jax.tree.map(np.testing.assert_array_equal, first, second)
-            return first, jax.tree.map(lambda g: g.reshape(-1, *g.shape[2:]), grads)
+            jax.tree.map(lambda v: np.testing.assert_array_equal(v[0], v[1]), value)
+            return jax.tree.map(lambda v: v[0], value), jax.tree.map(lambda g: g.reshape(-1, *g.shape[2:]), grads)
 
         return run
     if how == "vmap":
@@ -705,7 +767,7 @@ for function in (sj.dice_loss, jax.value_and_grad(sj.dice_loss)):
 
 def test_no_copy_of_inputs_nor_of_the_gradient():
     if not os.access("/proc/self/clear_refs", os.W_OK):
-        pytest.skip("NOT RUN: no /proc/self/clear_refs")
+        not_run("no /proc/self/clear_refs")
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     forward, both = map(float, done.stdout.split())
