@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 import pytest
 import segloss
-from segloss import _abi, _program, _tensor
+from segloss import _abi, _tensor
 from segloss.db_step import DBStep
 
 import window_cases

@@ -286,7 +286,7 @@ def make(loss: Loss, options: ctypes.Structure, ordered: Sequence[Any], channels
         loss=loss._program_name.encode(),
         items=not loss._is_reduced,
         arrays=len(given),
-        predictions=len({array for array, _ in slots[:predictions] if array >= 0}),
+        predictions=sum(argument < loss._leading(ordered) for argument in given),
         tensors=len(slots),
         pointers=len(pointers),
         options_at=options_at,
