@@ -1,8 +1,15 @@
 """segloss for JAX: every loss as a function of arrays, computed by a handler of XLA's on the CPU.
 
-``dice_loss(input, target, smooth=1.0)`` is `segloss.DiceLoss`, ``db_loss`` is `segloss.DBLoss`, and so on: the arrays of a
-call first, then the options of the class by name. They work under ``jit``, ``grad``, ``value_and_grad``, ``vmap``,
-``pmap`` and ``shard_map``. Nothing is copied.
+``dice_loss(input, target, smooth=1.0)`` is `segloss.DiceLoss`, ``db_loss`` is `segloss.DBLoss`, and so on: a call's arguments
+first, then the options of the class by name. They work under ``jit``, ``grad``, ``value_and_grad``, ``vmap``, ``pmap`` and
+``shard_map``. Nothing is copied.
+
+>>> import jax
+>>> import jax.numpy as jnp
+>>> x, y = jnp.array([[2.0, -1.0], [3.0, -2.0]]), jnp.array([[1, 0], [1, 0]])
+>>> loss, grad = jax.jit(jax.value_and_grad(dice_loss))(x, y)
+>>> round(float(loss), 4), grad.shape
+(0.1062, (2, 2))
 """
 
 from __future__ import annotations
@@ -20,7 +27,7 @@ from jax import numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from . import LOSSES, _abi
+from . import LOSSES, _abi, _framework
 from ._loss import Loss
 from ._program import Program, tensor
 from ._tensor import _CODES
@@ -154,38 +161,42 @@ def _evaluate(loss: Loss, inputs: Sequence[Any], named: dict[str, Any], axis_nam
         raise ValueError(
             f"axis_name: the loss of {loss!r} on several devices is not that of one: {loss.statistics_add_reason}"
         )
-    inputs = [_array(value) for value in inputs]
-    named = {name: _array(value) for name, value in named.items()}
-    program, arrays = loss.program(*inputs, channels_last=channels_last, **named)
-    for array in arrays:
-        if array.dtype.name not in _CODES:
-            expected = "float32, float64, float16, bfloat16, bool, uint8, int32 or int64"
-            raise TypeError(f"{_name_of(array, loss, inputs, named)}: expected {expected}, got {array.dtype}")
-        if array.ndim > _abi.MAX_RANK:
-            expected = f"at most {_abi.MAX_RANK} dimensions"
-            raise ValueError(f"{_name_of(array, loss, inputs, named)}: expected {expected}, got shape {array.shape}")
-    value = program.result(*_result(program, axis_name, tuple(_together(arrays))))
+    given, ordered = loss._bound(*inputs, **named)
+    given = {name: _fixed(name, value) for name, value in given.items()}
+    for array in ordered:
+        _require_array(array, loss, inputs, named)
+    ordered = tuple(array if array is None else jnp.asarray(array) for array in ordered)
+    program = loss._program(given, ordered, channels_last)
+    arrays = _together([array for array in ordered if array is not None])
+    value = program.result(*_result(program, axis_name, tuple(arrays)))
     if loss.origin is None:
         return value
     return value, _evaluate(loss.origin, inputs, named, axis_name, channels_last)
 
 
-def _array(value: Any) -> Any:
-    """An argument as JAX has it: an array, a list of such, or None."""
-    if value is None or isinstance(value, jax.Array):
-        return value
-    if isinstance(value, (list, tuple)):
-        return [_array(v) for v in value]
-    if not hasattr(value, "shape"):
-        raise TypeError(f"expected arrays, got {type(value).__name__}")
-    return jnp.asarray(value)
+def _require_array(array: Any, loss: Loss, inputs: Sequence[Any], named: dict[str, Any]) -> None:
+    if array is None:
+        return
+    dtype = getattr(array, "dtype", None)
+    if dtype is None:
+        expected, got = "an array", type(array).__name__
+    elif dtype.name not in _CODES:
+        expected, got = "float32, float64, float16, bfloat16, bool, uint8, int32 or int64", dtype.name
+    elif len(array.shape) > _abi.MAX_RANK:
+        expected, got = f"at most {_abi.MAX_RANK} dimensions", f"shape {array.shape}"
+    else:
+        return
+    refusal = TypeError if dtype is None or dtype.name not in _CODES else ValueError
+    raise refusal(f"{_name_of(array, loss, inputs, named)}: expected {expected}, got {got}")
 
 
 def _name_of(array: Any, loss: Loss, inputs: Sequence[Any], named: dict[str, Any]) -> str:
-    for name, value in inspect.signature(loss._ordered).bind(*inputs, **named).arguments.items():
+    """The argument that an array came as."""
+    names = [parameter.name for parameter in _framework.call_parameters(type(loss))]
+    for name, value in [*zip(names, inputs), *named.items()]:
         if value is array:
             return name
-        if isinstance(value, list):
+        if isinstance(value, (list, tuple)):
             for i, level in enumerate(value):
                 if level is array:
                     return f"{name}[{i}]"
@@ -209,27 +220,9 @@ def _fixed(name: str, value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _options(cls: type) -> dict[str, inspect.Parameter]:
-    """The parameters of a constructor, those included that it hands on to its base."""
-    found: dict[str, inspect.Parameter] = {}
-    for base in cls.__mro__:
-        if "__init__" not in vars(base):
-            continue
-        parameters = list(inspect.signature(base.__init__).parameters.values())[1:]
-        own = [p for p in parameters if p.kind is p.KEYWORD_ONLY or (not found and p.kind is p.POSITIONAL_OR_KEYWORD)]
-        found |= {p.name: p for p in own if p.name not in found}
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            break
-    return found
-
-
-_MORE = {
-    "channels_last": inspect.Parameter("channels_last", inspect.Parameter.KEYWORD_ONLY, default=False),
-    "axis_name": inspect.Parameter("axis_name", inspect.Parameter.KEYWORD_ONLY, default=None),
-}
 _DOCUMENTATION = """
 
-As a function of JAX arrays: `segloss.{cls}`, with options given by name.{renamed}
+As a function of JAX arrays: `segloss.{cls}`, with options by name.{renamed}
 The gradient goes to the predictions; parts that are returned beside the loss have none.
 
 Keywords
@@ -257,50 +250,45 @@ jax.errors.JaxRuntimeError
     For what only values show, such as a label outside the classes, with the library's sentence."""
 
 
+_MORE = [
+    inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+    for name, default in (("channels_last", False), ("axis_name", None))
+]
+
+
 def _function(name: str, cls: type[Loss]) -> Callable[..., Any]:
     """The function that a class is in JAX."""
-    inputs = dict(list(inspect.signature(cls._ordered).parameters.items())[1:])
-    options = _options(cls)
-    # Where an argument has an option's name, the option goes by C's name for it, if it means anything.
-    of_c = {python: c for c, python in cls._names.items()}
-    shared = inputs.keys() & options.keys()
-    accepted = {of_c.get(option) if option in shared else option: option for option in options}
-    accepted.pop(None, None)
-    if shared:
-        names = {c: python for c, python in cls._names.items() if python not in shared}
-        cls = type(cls.__name__, (cls,), {"_names": names, "__module__": cls.__module__, "__doc__": cls.__doc__})
+    of_call = {parameter.name for parameter in _framework.call_parameters(cls)}
+    accepted = {key: parameter.name for key, parameter in _framework.options(cls).items()}
+    renamed = {key: option for key, option in accepted.items() if key != option}
 
-    def function(*arrays, axis_name=None, channels_last=False, **named):
-        given = {key: named.pop(key) for key in list(named) if key in inputs}
+    def function(*inputs, axis_name=None, channels_last=False, **named):
+        given = {key: named.pop(key) for key in list(named) if key in of_call}
         for key in named:
             if key not in accepted:
                 raise TypeError(f"{name}() got an unexpected keyword argument {key!r}")
-        chosen = {accepted[key]: _fixed(key, value) for key, value in named.items()}
-        return _evaluate(_configured(cls, **chosen), arrays, given, axis_name, channels_last)
+        options = {accepted[key]: _fixed(key, value) for key, value in named.items()}
+        return _evaluate(_configured(cls, **options), inputs, given, axis_name, channels_last)
 
-    keywords = [options[o].replace(name=key, kind=inspect.Parameter.KEYWORD_ONLY) for key, o in accepted.items()]
-    function.__signature__ = inspect.Signature([*inputs.values(), *keywords, *_MORE.values()])
+    signature = _framework.function_signature(cls)
+    function.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *_MORE])
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = _documentation(cls, {option: key for key, option in accepted.items()})
+    function.__doc__ = _documentation(name, cls, renamed)
     return function
 
 
-def _documentation(cls: type[Loss], accepted: dict[str, str]) -> str:
+def _documentation(name: str, cls: type[Loss], renamed: dict[str, str]) -> str:
     """The class's own text, as that of a function."""
-    text = re.sub(r"\n\nCalled as.*?(?=\n\n)", "", inspect.cleandoc(cls.__doc__), flags=re.S)
+    text = inspect.cleandoc(cls.__doc__).replace("Called as ``loss(", f"Called as ``{name}(")
     for title in ("Returns", "Raises", "Examples"):
-        text = re.sub(rf"\n\n{title}\n-+\n.*?(?=\n\n\w[^\n]*\n---|\Z)", "", text, flags=re.S)
-    renamed = [f" Its ``{option}`` is ``{key}`` here." for option, key in accepted.items() if option != key]
-    return text + _DOCUMENTATION.format(cls=cls.__name__, renamed="".join(renamed))
-
-
-def _snake(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name.replace("IoU", "Iou")).lower()
+        text = re.sub(rf"\n\n{title}\n-+\n.*?(?=\n\n\w[^\n]*\n---|\Z)", "", text, flags=re.DOTALL)
+    others = "".join(f" Its ``{option}`` is ``{key}`` here." for key, option in renamed.items())
+    return text + _DOCUMENTATION.format(cls=cls.__name__, renamed=others)
 
 
 __all__ = ["active_contour_loss", "db_step"]
 for _name, _cls in LOSSES.items():
-    _name = _snake(_name)
+    _name = _framework.function_name(_name)
     globals()[_name] = _function(_name, _cls)
     if _name not in __all__:
         __all__.append(_name)
