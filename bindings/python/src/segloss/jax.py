@@ -165,7 +165,7 @@ def _evaluate(loss: Loss, inputs: Sequence[Any], named: dict[str, Any], axis_nam
     given = {name: _fixed(name, value) for name, value in given.items()}
     for array in ordered:
         _require_array(array, loss, inputs, named)
-    ordered = tuple(array if array is None else jnp.asarray(array) for array in ordered)
+    ordered = tuple(a if a is None or isinstance(a, jax.Array) else jnp.asarray(a) for a in ordered)
     program = loss._program(given, ordered, channels_last)
     arrays = _together([array for array in ordered if array is not None])
     value = program.result(*_result(program, axis_name, tuple(arrays)))
@@ -174,19 +174,22 @@ def _evaluate(loss: Loss, inputs: Sequence[Any], named: dict[str, Any], axis_nam
     return value, _evaluate(loss.origin, inputs, named, axis_name, channels_last)
 
 
+_TYPES = {jnp.dtype(name) for name in _CODES}
+
+
 def _require_array(array: Any, loss: Loss, inputs: Sequence[Any], named: dict[str, Any]) -> None:
     if array is None:
         return
     dtype = getattr(array, "dtype", None)
     if dtype is None:
         expected, got = "an array", type(array).__name__
-    elif dtype.name not in _CODES:
+    elif dtype not in _TYPES:
         expected, got = "float32, float64, float16, bfloat16, bool, uint8, int32 or int64", dtype.name
     elif len(array.shape) > _abi.MAX_RANK:
         expected, got = f"at most {_abi.MAX_RANK} dimensions", f"shape {array.shape}"
     else:
         return
-    refusal = TypeError if dtype is None or dtype.name not in _CODES else ValueError
+    refusal = TypeError if dtype not in _TYPES else ValueError
     raise refusal(f"{_name_of(array, loss, inputs, named)}: expected {expected}, got {got}")
 
 
