@@ -174,7 +174,8 @@ private func descriptor(_ buffer: cxla_buffer) throws(Refusal) -> segloss_tensor
             "expected float32, float64, float16, bfloat16, uint8, bool, int32 or int64, got XLA's type \(buffer.dtype)")
     }
     return segloss_from_dlpack(
-        buffer.data, Int32(SEGLOSS_DEVICE_CPU), 0, Int32(clamping: buffer.rank), UInt8(code), bits, 1, buffer.dims, nil, 0)
+        buffer.data, Int32(SEGLOSS_DEVICE_CPU), 0, Int32(clamping: buffer.rank), UInt8(code), bits, 1, buffer.dims, nil,
+        0)
 }
 
 private func count(_ buffer: cxla_buffer) -> Int {

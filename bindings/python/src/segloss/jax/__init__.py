@@ -27,12 +27,12 @@ from jax import numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from . import LOSSES, _abi, _framework
-from ._loss import Loss
-from ._program import Program, tensor
-from ._tensor import _CODES
-from .active_contour import _Function as _ActiveContour
-from .db_step import DBStep as _DBStep
+from .. import LOSSES, _abi, _framework
+from .._loss import Loss
+from .._program import Program, tensor
+from .._tensor import _CODES
+from ..active_contour import _Function as _ActiveContour
+from ..db_step import DBStep as _DBStep
 
 if jax.__version_info__ < (0, 10):
     raise ImportError(f"segloss.jax needs JAX 0.10 or later, got {jax.__version__}")
@@ -228,8 +228,8 @@ _DOCUMENTATION = """
 As a function of JAX arrays: `segloss.{cls}`, with options by name.{renamed}
 The gradient goes to the predictions; parts that are returned beside the loss have none.
 
-Keywords
---------
+Other Parameters
+----------------
 return_parts : bool, default False
     Return a dict of the loss and its parts.
 channels_last : bool, default False
