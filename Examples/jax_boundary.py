@@ -1,9 +1,10 @@
 """Teach a small network to find coins, with cross-entropy and segloss.jax.boundary_loss: JAX alone.
 
-The photograph of ancient coins that scikit-image ships gets its labels from a watershed: coin or background. The network,
-six convolutions written out below, trains on random crops of the right, each in a light of its own; the left, where the
-table is bright, it never sees. The boundary loss compares outlines, which cross-entropy hardly notices: a wrong pixel costs as much there as
-anywhere. The script fails (exit code 1) if a loss did not fall or if the coins on the left are not found.
+The photograph of ancient coins that scikit-image ships gets its labels from a watershed: coin or background. The
+network, six convolutions written out below, trains on random crops of the right, each in a light of its own; the left,
+where the table is bright, it never sees. The boundary loss compares outlines, which cross-entropy hardly notices: a
+wrong pixel costs as much there as anywhere. The script fails (exit code 1) if a loss did not fall or if the coins on
+the left are not found.
 
     python jax_boundary.py [--steps 300] [--size 96] [--seed 0] [--output segloss-jax.png] [--quick]
 """
@@ -43,7 +44,7 @@ def load():
 
 
 def crops(image, labels, size, rng):
-    """Random squares of the part to train on, mirrored and lit at random: (BATCH, 1, size, size), (BATCH, size, size)."""
+    """Random squares of the right, mirrored and lit at random: (BATCH, 1, size, size) and (BATCH, size, size)."""
     inputs, targets = [], []
     ramp = np.linspace(-1, 1, size, dtype=np.float32)
     for _ in range(BATCH):
@@ -159,7 +160,7 @@ def complaints(history, scores):
             yield f"{name} did not fall clearly: {means[0]:.3f} at the start, {means[-1]:.3f} at the end"
     network, threshold = scores["the network"], scores["a threshold (Otsu)"]
     if not network > max(GOOD, threshold):
-        yield f"the network's intersection over union is {network:.3f}; {GOOD} and the threshold's {threshold:.3f} were to beat"
+        yield f"the network's score is {network:.3f}; {GOOD} and the threshold's {threshold:.3f} were to beat"
 
 
 def parse_arguments():

@@ -1,7 +1,7 @@
 """segloss.jax: the bits of numpy, under every transformation; what it refuses; several devices; memory; a training.
 
-The tests need two devices, which XLA makes of one CPU if it is told before JAX is imported: this file has a process of its
-own.
+The tests need two devices, which XLA makes of one CPU if it is told before JAX is imported: this file has a process of
+its own.
 """
 
 import os
@@ -585,7 +585,7 @@ def in_shards(case):
 
 
 def on_two_devices(function, how):
-    """A function of (predictions, others) with the batch spread over the axis "batch"; its value is that of one device."""
+    """A function of (predictions, others) with the batch spread over the axis "batch"; its value is one device's."""
     if how == "pmap":
 
         def run(predictions, others):
@@ -686,11 +686,13 @@ def test_without_an_axis_every_device_has_its_own_loss():
     np.testing.assert_array_equal(np.asarray(both(X, Y)), want)
 
 
-def test_a_sharded_array_in_jit():
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+def test_a_sharded_array_in_jit(kind):
     """XLA brings the shards together: the right number, if not the fast way."""
-    mesh = jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Auto,))
+    mesh = jax.make_mesh((2,), ("batch",), axis_types=(kind,))
     spread = jax.NamedSharding(mesh, P("batch"))
-    got = jax.jit(jax.value_and_grad(sj.dice_loss))(jax.device_put(X, spread), jax.device_put(Y, spread))
+    with jax.set_mesh(mesh) if kind == AxisType.Explicit else contextlib.nullcontext():
+        got = jax.jit(jax.value_and_grad(sj.dice_loss))(jax.device_put(X, spread), jax.device_put(Y, spread))
     assert_same((got[0], [got[1]]), listed(segloss.DiceLoss().value_and_grad(X, Y)), np.float32)
 
 
@@ -776,8 +778,8 @@ def test_no_copy_of_inputs_nor_of_the_gradient():
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     forward, both = map(float, done.stdout.split())
-    # The gradient is 256 MB. 16 MB for threads, their scratch and pages that the allocator keeps; a copy of any input but
-    # the smallest would be four times that.
+    # The gradient is 256 MB. 16 MB for threads, their scratch and pages that the allocator keeps; a copy of the smaller
+    # input would be four times that.
     assert forward < 16, f"{forward} MB for a value"
     assert both < 256 + 16, f"{both} MB for a value and 256 MB of gradient"
 

@@ -1,8 +1,8 @@
 """segloss for JAX: every loss as a function of arrays, computed by a handler of XLA's on the CPU.
 
-``dice_loss(input, target, smooth=1.0)`` is `segloss.DiceLoss`, ``db_loss`` is `segloss.DBLoss`, and so on: a call's arguments
-first, then the options of the class by name. They work under ``jit``, ``grad``, ``value_and_grad``, ``vmap``, ``pmap`` and
-``shard_map``. Nothing is copied.
+``dice_loss(input, target, smooth=1.0)`` is `segloss.DiceLoss`, ``db_loss`` is `segloss.DBLoss`, and so on: a call's
+arguments first, then the options of the class by name. They work under ``jit``, ``grad``, ``value_and_grad``, ``vmap``,
+``pmap`` and ``shard_map``. Nothing is copied.
 
 >>> import jax
 >>> import jax.numpy as jnp
@@ -138,6 +138,9 @@ def _backward(program: Program, axis_name: Any, saved: tuple, cotangents: tuple)
     arrays, sums = saved
     wanted = [(array.shape, array.dtype) for array in arrays[: program.predictions]]
     gradients = _run("gradient", program, (*arrays, sums, cotangents[0]), wanted)
+    # Where shardings are part of types, that of the predictions. Handlers see whole arrays.
+    places = [jax.typeof(array).sharding for array in arrays[: program.predictions]]
+    gradients = [jax.reshard(g, place) if any(place.spec) else g for g, place in zip(gradients, places)]
     return ((*gradients, *[None] * (len(arrays) - len(gradients))),)
 
 
@@ -235,8 +238,8 @@ return_parts : bool, default False
 channels_last : bool, default False
     Channels are the last dimension of the predictions, and of what has as many dimensions.
 axis_name : str or tuple of str, optional
-    Inside ``pmap`` or ``shard_map``, the axis that the batch is spread over: the loss is that of the whole batch, the same
-    on every device, for losses whose sums can be added.
+    Inside ``pmap`` or ``shard_map``, the axis that the batch is spread over: the loss is that of the whole batch, the
+    same on every device, for losses whose sums can be added.
 
 Returns
 -------
