@@ -8,6 +8,10 @@ import os
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
 
+from frameworks import framework, not_run
+
+framework("jax")
+
 import contextlib
 import doctest
 import inspect
@@ -26,7 +30,6 @@ import numpy as np
 import pytest
 import window_cases
 from catalog import BY_NAME, CATALOG
-from frameworks import not_run
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 from support import PREDICTION_TYPES, SMALL
