@@ -173,13 +173,10 @@ private struct Program {
         _ arrays: UnsafePointer<segloss_tensor>?, _ count: Int32
     ) throws(LossError) {
         let header = base.load(as: segloss_program.self)
-        let name = withUnsafeBytes(of: header.loss) { Array($0.prefix { $0 != 0 }) }
-        guard
-            let entry = Entry.all.first(where: { entry in
-                name.elementsEqual(
-                    UnsafeBufferPointer(start: entry.name.utf8Start, count: entry.name.utf8CodeUnitCount))
-            })
-        else { throw Self.refusal("loss \(String(decoding: name, as: UTF8.self)) is unknown") }
+        guard let entry = Entry.all.first(where: { Self.holds(header.loss, $0.name) }) else {
+            let name = withUnsafeBytes(of: header.loss) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+            throw Self.refusal("loss \(name) is unknown")
+        }
         let predictions = Int(header.tensors) - entry.constants
         guard
             entry.isList
@@ -207,6 +204,16 @@ private struct Program {
         var execution = segloss_execution_default()
         execution.non_finite = header.non_finite
         try entry.bind(parameters, options, &execution, Request(task: task, wantsItems: header.items != 0))
+    }
+
+    /// Whether a field of characters holds just this name.
+    private static func holds(_ field: some BitwiseCopyable, _ name: StaticString) -> Bool {
+        withUnsafeBytes(of: field) { field in
+            let length = name.utf8CodeUnitCount
+            guard length < field.count, field[length] == 0 else { return false }
+            for i in 0..<length where field[i] != name.utf8Start[i] { return false }
+            return true
+        }
     }
 
     /// Puts addresses where the options' pointers are.
