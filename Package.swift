@@ -35,9 +35,10 @@ let package = Package(
     targets: [
         // The C interface: LossCAPI implements what include/losses.h declares.
         .systemLibrary(name: "CLosses", path: "include"),
+        .target(name: "CXLA"),
         .target(
             name: "LossCAPI",
-            dependencies: ["CLosses", "LossCore"],
+            dependencies: ["CLosses", "CXLA", "LossCore"],
             exclude: ["exports.map"],
             // One self-contained library that exports segloss_* alone. lld comes with Swift; the other linkers leave local
             // names in the dynamic table.

@@ -1,7 +1,12 @@
-/// Up to six extents or strides, without an allocation.
+/// Up to six extents or strides, without an allocation. Their number is the last lane: tensors are copied a lot, and this
+/// keeps them to half their size.
 public struct Extents: Equatable, Sendable {
-    public private(set) var rank = 0
     private var values = SIMD8<Int>(repeating: 0)
+
+    public private(set) var rank: Int {
+        get { values[7] }
+        set { values[7] = newValue }
+    }
 
     public init() {}
 
