@@ -59,18 +59,25 @@ def documented(cls: type[Loss], options: str) -> str:
     return f"{before}\n{inspect.cleandoc(options)}{inputs}{after}\n"
 
 
-@functools.lru_cache(maxsize=None)
-def _call_names(cls: type[Loss]) -> frozenset[str]:
-    return frozenset(parameter.name for parameter in call_parameters(cls))
+@functools.cache
+def _keywords(cls: type[Loss]) -> tuple[frozenset[str], dict[str, str]]:
+    """Those of a call, and those of the constructor with the constructor's names."""
+    call = frozenset(parameter.name for parameter in call_parameters(cls))
+    return call, {keyword: parameter.name for keyword, parameter in options(cls).items()}
 
 
 def split(cls: type[Loss], named: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Keywords of a function: those of the call, and the options."""
-    call = _call_names(cls)
-    return (
-        {name: value for name, value in named.items() if name in call},
-        {name: value for name, value in named.items() if name not in call},
-    )
+    """Keywords of a function: those of the call, and those of the constructor."""
+    call, of_constructor = _keywords(cls)
+    given, chosen = {}, {}
+    for keyword, value in named.items():
+        if keyword in call:
+            given[keyword] = value
+        elif keyword in of_constructor:
+            chosen[of_constructor[keyword]] = value
+        else:
+            raise TypeError(f"{function_name(cls.__name__)}() got an unexpected keyword argument {keyword!r}")
+    return given, chosen
 
 
 # ---------------------------------------------------------------- a call as text, for graphs

@@ -264,16 +264,11 @@ _MORE = [
 
 def _function(name: str, cls: type[Loss]) -> Callable[..., Any]:
     """The function that a class is in JAX."""
-    of_call = {parameter.name for parameter in _framework.call_parameters(cls)}
-    accepted = {key: parameter.name for key, parameter in _framework.options(cls).items()}
-    renamed = {key: option for key, option in accepted.items() if key != option}
+    renamed = {key: p.name for key, p in _framework.options(cls).items() if key != p.name}
 
     def function(*inputs, axis_name=None, channels_last=False, **named):
-        given = {key: named.pop(key) for key in list(named) if key in of_call}
-        for key in named:
-            if key not in accepted:
-                raise TypeError(f"{name}() got an unexpected keyword argument {key!r}")
-        options = {accepted[key]: _fixed(key, value) for key, value in named.items()}
+        given, options = _framework.split(cls, named)
+        options = {option: _fixed(option, value) for option, value in options.items()}
         return _evaluate(_configured(cls, **options), inputs, given, axis_name, channels_last)
 
     signature = _framework.function_signature(cls)

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from .. import LOSSES
+from .. import LOSSES, _framework
 from .._loss import Loss
+from ..db_step import DBStep
 from . import _ops
 
 
 @functools.cache
 def call_parameters(cls: type[Loss]) -> Mapping[str, inspect.Parameter]:
-    """What a call of a loss takes, in its order."""
+    """What a call of a loss takes, in its order, without the numbers that it may give."""
     return {name: p for name, p in inspect.signature(cls._ordered).parameters.items() if name != "self"}
 
 
@@ -88,29 +89,6 @@ def _hashable(value: Any) -> Any:
     return tuple(map(_hashable, value)) if isinstance(value, (list, tuple)) else value
 
 
-def split(cls: type[Loss], named: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Keywords of the constructor and of the call. A name that both have is the constructor's."""
-    if not named:
-        return {}, {}
-    constructor, call = constructor_parameters(cls), call_parameters(cls)
-    arrays = {name: value for name, value in named.items() if name in call and name not in constructor}
-    return {name: value for name, value in named.items() if name not in arrays}, arrays
-
-
-@functools.cache
-def constructor_parameters(cls: type[Loss]) -> set[str]:
-    """Names of the options, with those that a class passes on to its base."""
-    names: set[str] = set()
-    for base in cls.__mro__:
-        if "__init__" not in vars(base):
-            continue
-        parameters = inspect.signature(base.__init__).parameters.values()
-        names |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            break
-    return names
-
-
 _PAIR = """``segloss.{name}`` of tensors: a function of ``(y_true, y_pred)``, channels last.
 
     Parameters
@@ -164,18 +142,17 @@ def _function(cls: type[Loss]):
     if is_pair(cls):
 
         def loss(y_true, y_pred, **options):
-            options, arrays = split(cls, options)
+            arrays, options = _framework.split(cls, options)
             return evaluate(made(cls, options), (y_pred, y_true), arrays)
 
     else:
 
         def loss(*arrays, **options):
-            options, named = split(cls, options)
+            named, options = _framework.split(cls, options)
             return evaluate(made(cls, options), arrays, named)
 
     keywords = [name for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY]
-    keywords = [name for name in keywords if name not in constructor_parameters(cls)]
-    loss.__name__ = loss.__qualname__ = f"{cls._description.name}_loss"
+    loss.__name__ = loss.__qualname__ = _framework.function_name(cls.__name__)
     loss.__module__ = __package__
     loss.__doc__ = (_PAIR if is_pair(cls) else _SEVERAL).format(
         name=cls.__name__,
@@ -213,4 +190,4 @@ def db_step(prob, thresh, k: float = 50):
     ----------
     Liao et al. 2020 (arXiv 1911.08947), equation 2.
     """
-    return evaluate(made(_ops._Step, {"k": k}), (prob, thresh), {})
+    return evaluate(made(DBStep, {"k": k}), (prob, thresh), {})

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from .. import _abi, _call, _library
-from .._loss import Loss
+from .. import _library
 from .._program import Program, tensor
 from .._tensor import _CODES
 
@@ -194,23 +193,3 @@ def _with_numpy(program: Program, arrays: Sequence[tf.Tensor], type_: tf.DType, 
         return (value, parts), grad
 
     return call(*arrays)
-
-
-# ---- db_step
-
-
-class _Step(Loss):
-    """`db_step` as a program: a map of two predictions."""
-
-    _description = _abi.DB_STEP
-    _is_reduced = False
-    _has_map = True
-
-    def __init__(self, k: float = 50):
-        super().__init__(_abi.DBStepOptions(k=_call.number("k", k)), "propagate", False)
-
-    def _ordered(self, prob, thresh):
-        return prob, thresh
-
-    def _items(self, shape):
-        return shape
