@@ -155,9 +155,9 @@ class Frame:
     """
 
     __slots__ = (
-        "program", "free", "_arrays", "_inputs", "_value", "_factor", "_gradients", "_pointers", "_addresses",
-        "_error", "count", "value_shape", "value_type", "parts", "_call", "_parts_at", "_value_at", "_factor_at",
-        "_pointers_at", "_error_at",
+        "_addresses", "_arrays", "_call", "_error", "_error_at", "_factor", "_factor_at", "_factor_type",
+        "_gradients", "_inputs", "_parts_at", "_pointers", "_pointers_at", "_strides", "_value", "_value_at",
+        "_written", "count", "free", "parts", "program", "value_shape", "value_type",
     )  # fmt: skip
 
     def __init__(self, program: Program, free: list[Frame], tensors: Sequence[_abi.Tensor]):
@@ -172,8 +172,11 @@ class Frame:
         self._inputs = list(self._arrays)
         self._value = _abi.Tensor.from_buffer_copy(value)
         self._factor = _abi.Tensor.from_buffer_copy(value)
+        self._factor_type = self.value_type
         predictions = program.predictions
-        self._gradients = (_abi.Tensor * max(1, predictions))(*tensors[:predictions])
+        self._written = (_abi.Tensor * max(1, predictions))(*tensors[:predictions])
+        self._gradients = list(self._written)[:predictions]
+        self._strides: list[Sequence[int] | None] = [None] * predictions
         self._pointers = (ctypes.c_void_p * max(1, predictions))()
         self._addresses = [addressof(tensor) for tensor in self._gradients]
         self._error = _abi.Error()
@@ -233,8 +236,8 @@ class Frame:
         for tensor, address in zip(self._inputs, arrays):
             tensor.data = address
         self._factor.data = factor
-        if factor_type is not None:
-            self._factor.type_code, self._factor.type_bits = factor_type
+        if factor_type is not None and factor_type != self._factor_type:
+            self._factor_type = self._factor.type_code, self._factor.type_bits = factor_type
         if factor_strides is not None:
             self._factor.flags = 0
             self._factor.strides[: len(factor_strides)] = factor_strides
@@ -242,17 +245,24 @@ class Frame:
             if gradient is None:
                 self._pointers[i] = None
                 continue
-            tensor = self._gradients[i]
-            tensor.data, strides = gradient
-            if strides is not None:
-                tensor.flags = 0
-                tensor.strides[: len(strides)] = strides
+            self._gradients[i].data, strides = gradient
+            if strides != self._strides[i]:  # nearly always as they were
+                self._lay(i, strides)
             self._pointers[i] = self._addresses[i]
         status = _abi.program_gradient(
             *self._call, statistics, length, self._factor_at, self._pointers_at, self._error_at
         )
         if status:
             self.program.check(status, self._error)
+
+    def _lay(self, i: int, strides: Sequence[int] | None) -> None:
+        """Has a gradient written in strides; None: in its array's."""
+        self._strides[i] = strides
+        tensor, array = self._gradients[i], self._inputs[i]
+        tensor.flags = array.flags if strides is None else 0
+        tensor.strides[:] = array.strides[:]
+        if strides is not None:
+            tensor.strides[: len(strides)] = strides
 
 
 def tensor(type_: tuple[int, int], shape: Sequence[int], strides: Sequence[int] | None = None) -> _abi.Tensor:

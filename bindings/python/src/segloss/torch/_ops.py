@@ -149,7 +149,11 @@ def backward(
     for array, is_wanted in zip(arrays, wanted):
         gradient = torch.empty_like(array) if is_wanted else None
         gradients.append(gradient)
-        places.append(None if gradient is None else (gradient.data_ptr(), gradient.stride()))
+        if gradient is None:
+            places.append(None)
+        else:
+            strides = gradient.stride()
+            places.append((gradient.data_ptr(), None if strides == array.stride() else strides))
     frame = plan.frame()
     frame.gradient(
         [array.data_ptr() for array in arrays],
