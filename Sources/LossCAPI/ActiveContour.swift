@@ -65,7 +65,8 @@ public func segloss_active_contour_finish(
 }
 
 extension Entry {
-    static let activeContour = Entry("active_contour", gradients: ["grad_input"], constants: 1) { (t, o, e) throws(LossError) in
+    static let activeContour = Entry("active_contour", gradients: ["grad_input"], constants: 1) {
+        (t, o, e) throws(LossError) in
         Call(try loss(t[0], t[1], o.bound(), e), write)
     }
 }

@@ -133,7 +133,8 @@ private struct Program {
         let name = withUnsafeBytes(of: header.loss) { Array($0.prefix { $0 != 0 }) }
         guard
             let entry = Entry.all.first(where: { entry in
-                name.elementsEqual(UnsafeBufferPointer(start: entry.name.utf8Start, count: entry.name.utf8CodeUnitCount))
+                name.elementsEqual(
+                    UnsafeBufferPointer(start: entry.name.utf8Start, count: entry.name.utf8CodeUnitCount))
             })
         else { throw Self.refusal("loss \(String(decoding: name, as: UTF8.self)) is unknown") }
         let predictions = Int(header.tensors) - entry.constants
@@ -229,7 +230,8 @@ private struct Program {
         if map.channel >= 0 {
             let (channels, step) = (shape.remove(at: 1), strides.remove(at: 1))
             guard Int64(map.channel) < channels else {
-                throw LossError(.shape, "array \(index): expected at least \(map.channel + 1) channels, got \(channels)")
+                throw LossError(
+                    .shape, "array \(index): expected at least \(map.channel + 1) channels, got \(channels)")
             }
             // A validated view of the whole array first: its offsets are those of memory.
             _ = try tensor("array", array)
@@ -242,7 +244,9 @@ private struct Program {
             for (i, extent) in shape.enumerated() { memory.storeBytes(of: extent, toByteOffset: i * 8, as: Int64.self) }
         }
         withUnsafeMutableBytes(of: &view.strides) { memory in
-            for (i, stride) in strides.enumerated() { memory.storeBytes(of: stride, toByteOffset: i * 8, as: Int64.self) }
+            for (i, stride) in strides.enumerated() {
+                memory.storeBytes(of: stride, toByteOffset: i * 8, as: Int64.self)
+            }
         }
         return view
     }
@@ -262,7 +266,9 @@ private struct Program {
         var unused: [Tensor] = []
         for array in 0..<Int(header.predictions) {
             guard let gradient = given[array]?.pointee else { continue }
-            let maps = (0..<predictionSlots).map { parameters.arrays[$0] }.filter { $0.array == array && $0.channel >= 0 }
+            let maps = (0..<predictionSlots).map { parameters.arrays[$0] }.filter {
+                $0.array == array && $0.channel >= 0
+            }
             guard var map = maps.first else { continue }
             let shape = try tensor("gradients", gradient).shape
             let channels = shape[map.channels_last != 0 ? shape.rank - 1 : 1]

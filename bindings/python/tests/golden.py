@@ -119,6 +119,7 @@ CONTOUR = {
 }
 # fmt: on
 
+
 def check(got, printed, what=""):
     """`got` is the printed number to 1e-9, or to half a unit of the last printed digit where fewer were printed."""
     if not printed:

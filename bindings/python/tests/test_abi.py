@@ -2,6 +2,7 @@
 
 The header is read as text for what it declares; sizes, offsets, values and defaults come from a program that includes it.
 """
+
 import ctypes
 import inspect
 import json
@@ -37,13 +38,25 @@ def parameters(text):
     return [(plain(t), n) for t, n in (re.fullmatch(r"(.*?)(\w+)", p.strip(), re.S).groups() for p in text.split(","))]
 
 
-STRUCTS = {name: [(plain(t), n, extent) for t, n, extent in re.findall(r"([\w ]+?[ *]+)(\w+)(?:\[(\w+)\])?;", body)]
-           for body, name in re.findall(r"typedef struct \w+ \{(.*?)\} (\w+);", DECLARATIONS, re.S)}
-ENUMERATORS = [name for body in re.findall(r"enum(?: \w+)? \{(.*?)\}", DECLARATIONS, re.S) for name in re.findall(r"(SEGLOSS_\w+)\s*=", body)]
-CALLBACKS = {name: (plain(result), parameters(arguments))
-             for result, name, arguments in re.findall(r"typedef (\w+) \(\*(\w+)\)\((.*?)\);", DECLARATIONS, re.S)}
-FUNCTIONS = {name: (plain(result), parameters(arguments))
-             for result, name, arguments in re.findall(r"^((?:const )?\w+[ *]+)(segloss_\w+)\((.*?)\);", DECLARATIONS, re.S | re.M)}
+STRUCTS = {
+    name: [(plain(t), n, extent) for t, n, extent in re.findall(r"([\w ]+?[ *]+)(\w+)(?:\[(\w+)\])?;", body)]
+    for body, name in re.findall(r"typedef struct \w+ \{(.*?)\} (\w+);", DECLARATIONS, re.S)
+}
+ENUMERATORS = [
+    name
+    for body in re.findall(r"enum(?: \w+)? \{(.*?)\}", DECLARATIONS, re.S)
+    for name in re.findall(r"(SEGLOSS_\w+)\s*=", body)
+]
+CALLBACKS = {
+    name: (plain(result), parameters(arguments))
+    for result, name, arguments in re.findall(r"typedef (\w+) \(\*(\w+)\)\((.*?)\);", DECLARATIONS, re.S)
+}
+FUNCTIONS = {
+    name: (plain(result), parameters(arguments))
+    for result, name, arguments in re.findall(
+        r"^((?:const )?\w+[ *]+)(segloss_\w+)\((.*?)\);", DECLARATIONS, re.S | re.M
+    )
+}
 
 
 def test_the_header_was_understood():
@@ -61,8 +74,12 @@ def test_the_header_was_understood():
 # ---------------------------------------------------------------- what a compiler makes of it
 
 # Defaults that depend on a variant.
-VARIANTS = {"segloss_db_options": _abi.DB_VARIANT, "segloss_ctpn_options": _abi.CTPN_VARIANT,
-            "segloss_ctpn_anchor_targets_options": _abi.CTPN_VARIANT}
+VARIANTS = {
+    "segloss_db_options": _abi.DB_VARIANT,
+    "segloss_ctpn_options": _abi.CTPN_VARIANT,
+    "segloss_ctpn_anchor_targets_options": _abi.CTPN_VARIANT,
+}
+
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory):
@@ -74,24 +91,39 @@ def compiled(tmp_path_factory):
     for name, fields in STRUCTS.items():
         lines.append(f'printf("[\\"size\\", \\"{name}\\", %d],\\n", (int)sizeof({name}));')
         for _, field, _ in fields:
-            lines.append(f'printf("[\\"field\\", \\"{name}.{field}\\", [%d, %d]],\\n", (int)offsetof({name}, {field}), '
-                         f'(int)sizeof((({name} *)0)->{field}));')
-    for name in [*ENUMERATORS, "SEGLOSS_MAX_RANK", *(f"SEGLOSS_VERSION_{part}" for part in ("MAJOR", "MINOR", "PATCH"))]:
+            lines.append(
+                f'printf("[\\"field\\", \\"{name}.{field}\\", [%d, %d]],\\n", (int)offsetof({name}, {field}), '
+                f"(int)sizeof((({name} *)0)->{field}));"
+            )
+    for name in [
+        *ENUMERATORS,
+        "SEGLOSS_MAX_RANK",
+        *(f"SEGLOSS_VERSION_{part}" for part in ("MAJOR", "MINOR", "PATCH")),
+    ]:
         lines.append(f'printf("[\\"value\\", \\"{name}\\", %d],\\n", (int){name});')
     for function, struct in INLINE.items():
         if not function.endswith("_default"):
             continue
-        calls = {f"{function}({v})": v for v in VARIANTS[struct].values()} if struct in VARIANTS else {f"{function}()": ""}
+        calls = (
+            {f"{function}({v})": v for v in VARIANTS[struct].values()} if struct in VARIANTS else {f"{function}()": ""}
+        )
         for call, variant in calls.items():
             lines.append(f"{{ {struct} o = {call};")
             for c_type, field, _ in STRUCTS[struct]:
                 value = f"o.{field} != 0" if c_type.endswith("*") else f"o.{field}"
-                lines.append(f'printf("[\\"default\\", \\"{struct}{variant}.{field}\\", %.17g],\\n", (double)({value}));')
+                lines.append(
+                    f'printf("[\\"default\\", \\"{struct}{variant}.{field}\\", %.17g],\\n", (double)({value}));'
+                )
             lines.append("}")
     folder = tmp_path_factory.mktemp("abi")
-    (folder / "print.c").write_text("#include <losses.h>\n#include <stddef.h>\n#include <stdio.h>\n\nint main(void) {\n  "
-                                    + "\n  ".join(lines) + '\n  printf("null");\n  return 0;\n}\n')
-    subprocess.run([compiler, "-std=c99", f"-I{HEADER.parent}", str(folder / "print.c"), "-o", str(folder / "print")], check=True)
+    (folder / "print.c").write_text(
+        "#include <losses.h>\n#include <stddef.h>\n#include <stdio.h>\n\nint main(void) {\n  "
+        + "\n  ".join(lines)
+        + '\n  printf("null");\n  return 0;\n}\n'
+    )
+    subprocess.run(
+        [compiler, "-std=c99", f"-I{HEADER.parent}", str(folder / "print.c"), "-o", str(folder / "print")], check=True
+    )
     printed = subprocess.run([str(folder / "print")], check=True, text=True, capture_output=True).stdout
     found = {}
     for kind, name, value in json.loads(f"[{printed}]")[:-1]:
@@ -101,14 +133,26 @@ def compiled(tmp_path_factory):
 
 # ---------------------------------------------------------------- structs
 
+
 def same_name(c_name):
     return c_name.removeprefix("segloss_").replace("_", "").lower()
 
 
-MIRRORS = {same_name("segloss_" + name): cls for name, cls in vars(_abi).items()
-           if isinstance(cls, type) and issubclass(cls, ctypes.Structure) and hasattr(cls, "_fields_")}
-SCALARS = {"uint8_t": ctypes.c_uint8, "uint16_t": ctypes.c_uint16, "uint32_t": ctypes.c_uint32, "int32_t": ctypes.c_int32,
-           "int64_t": ctypes.c_int64, "double": ctypes.c_double, "char": ctypes.c_char, "void *": ctypes.c_void_p}
+MIRRORS = {
+    same_name("segloss_" + name): cls
+    for name, cls in vars(_abi).items()
+    if isinstance(cls, type) and issubclass(cls, ctypes.Structure) and hasattr(cls, "_fields_")
+}
+SCALARS = {
+    "uint8_t": ctypes.c_uint8,
+    "uint16_t": ctypes.c_uint16,
+    "uint32_t": ctypes.c_uint32,
+    "int32_t": ctypes.c_int32,
+    "int64_t": ctypes.c_int64,
+    "double": ctypes.c_double,
+    "char": ctypes.c_char,
+    "void *": ctypes.c_void_p,
+}
 
 
 def test_every_struct_has_its_mirror():
@@ -178,6 +222,7 @@ def test_element_types(compiled):
 
 # ---------------------------------------------------------------- functions
 
+
 def mirrored(c_type):
     """The ctypes type that stands for a parameter's or a result's."""
     if c_type == "void":
@@ -232,8 +277,10 @@ MADE = {
     "segloss_mask_dice_options": lambda: segloss.MaskDiceLoss(),
     "segloss_mask_l1_options": lambda: segloss.MaskL1Loss(),
     "segloss_balance_options": lambda: segloss.BalanceLoss(),
-    **{f"segloss_db_options{number}": lambda variant=variant: segloss.DBLoss(variant=variant)
-       for variant, number in _abi.DB_VARIANT.items()},
+    **{
+        f"segloss_db_options{number}": lambda variant=variant: segloss.DBLoss(variant=variant)
+        for variant, number in _abi.DB_VARIANT.items()
+    },
     "segloss_l1_balance_ce_options": lambda: segloss.L1BalanceCELoss(),
     "segloss_dice_options": lambda: segloss.DiceLoss(),
     "segloss_dice_bce_options": lambda: segloss.DiceBCELoss(),
@@ -245,8 +292,12 @@ MADE = {
     "segloss_smooth_l1_options": lambda: segloss.SmoothL1Loss(),
     "segloss_cross_entropy_options": lambda: segloss.CrossEntropyLoss(),
     # The paper's variant has a policy of its own.
-    **{f"segloss_ctpn_options{number}": lambda variant=variant: segloss.CTPNLoss(variant=variant, non_finite="propagate")
-       for variant, number in _abi.CTPN_VARIANT.items()},
+    **{
+        f"segloss_ctpn_options{number}": lambda variant=variant: segloss.CTPNLoss(
+            variant=variant, non_finite="propagate"
+        )
+        for variant, number in _abi.CTPN_VARIANT.items()
+    },
     "segloss_structure_options": lambda: segloss.StructureLoss(),
     "segloss_active_contour_options": lambda: segloss.ActiveContourLoss(),
     "segloss_boundary_options": lambda: segloss.BoundaryLoss(),
@@ -285,7 +336,9 @@ def test_options_of_a_loss_made_without_any(struct, compiled):
 @pytest.mark.parametrize("variant", _abi.CTPN_VARIANT)
 def test_inside_weights_of_the_variants(variant, compiled):
     expected = header_defaults(compiled, f"segloss_ctpn_anchor_targets_options{_abi.CTPN_VARIANT[variant]}")
-    assert ctpn_anchors._INSIDE_WEIGHTS[variant] == tuple(expected[f"inside_{name}"] for name in ("dx", "dy", "dw", "dh"))
+    assert ctpn_anchors._INSIDE_WEIGHTS[variant] == tuple(
+        expected[f"inside_{name}"] for name in ("dx", "dy", "dw", "dh")
+    )
 
 
 # Where Python's name is the original's and the header's its own.
@@ -296,20 +349,41 @@ OURS = {"return_parts", "return_origin", "variant", "non_finite", "self"}
 OURS |= {"size_average", "from_logits", "flavour", "reduction"}
 
 
-@pytest.mark.parametrize("cls, struct", [
-    (segloss.MaskDiceLoss, "segloss_mask_dice_options"), (segloss.MaskL1Loss, "segloss_mask_l1_options"),
-    (segloss.BalanceLoss, "segloss_balance_options"), (segloss.DBLoss, "segloss_db_options0"),
-    (segloss.L1BalanceCELoss, "segloss_l1_balance_ce_options"), (segloss.db_step, "segloss_db_step_options"),
-    (segloss.db_step_grad, "segloss_db_step_options"),
-    *((cls, f"segloss_{name}_options") for cls, name in (
-        (segloss.DiceLoss, "dice"), (segloss.DiceBCELoss, "dice_bce"), (segloss.IoULoss, "iou"),
-        (segloss.TverskyLoss, "tversky"), (segloss.FocalTverskyLoss, "focal_tversky"), (segloss.FocalLoss, "focal"),
-        (segloss.SmoothL1Loss, "smooth_l1"), (segloss.CrossEntropyLoss, "cross_entropy"))),
-    *((cls, f"segloss_{name}_options{number}") for number in _abi.CTPN_VARIANT.values() for cls, name in (
-        (segloss.CTPNLoss, "ctpn"), (segloss.ctpn_anchor_targets, "ctpn_anchor_targets"))),
-    (segloss.StructureLoss, "segloss_structure_options"), (segloss.ActiveContourLoss, "segloss_active_contour_options"),
-    (segloss.active_contour_loss, "segloss_active_contour_options"), (segloss.BoundaryLoss, "segloss_boundary_options"),
-], ids=lambda x: getattr(x, "__name__", x))
+@pytest.mark.parametrize(
+    "cls, struct",
+    [
+        (segloss.MaskDiceLoss, "segloss_mask_dice_options"),
+        (segloss.MaskL1Loss, "segloss_mask_l1_options"),
+        (segloss.BalanceLoss, "segloss_balance_options"),
+        (segloss.DBLoss, "segloss_db_options0"),
+        (segloss.L1BalanceCELoss, "segloss_l1_balance_ce_options"),
+        (segloss.db_step, "segloss_db_step_options"),
+        (segloss.db_step_grad, "segloss_db_step_options"),
+        *(
+            (cls, f"segloss_{name}_options")
+            for cls, name in (
+                (segloss.DiceLoss, "dice"),
+                (segloss.DiceBCELoss, "dice_bce"),
+                (segloss.IoULoss, "iou"),
+                (segloss.TverskyLoss, "tversky"),
+                (segloss.FocalTverskyLoss, "focal_tversky"),
+                (segloss.FocalLoss, "focal"),
+                (segloss.SmoothL1Loss, "smooth_l1"),
+                (segloss.CrossEntropyLoss, "cross_entropy"),
+            )
+        ),
+        *(
+            (cls, f"segloss_{name}_options{number}")
+            for number in _abi.CTPN_VARIANT.values()
+            for cls, name in ((segloss.CTPNLoss, "ctpn"), (segloss.ctpn_anchor_targets, "ctpn_anchor_targets"))
+        ),
+        (segloss.StructureLoss, "segloss_structure_options"),
+        (segloss.ActiveContourLoss, "segloss_active_contour_options"),
+        (segloss.active_contour_loss, "segloss_active_contour_options"),
+        (segloss.BoundaryLoss, "segloss_boundary_options"),
+    ],
+    ids=lambda x: getattr(x, "__name__", x),
+)
 def test_defaults_in_signatures(cls, struct, compiled):
     expected = header_defaults(compiled, struct)
     compared = 0
@@ -326,12 +400,15 @@ def test_defaults_in_signatures(cls, struct, compiled):
 
 # ---------------------------------------------------------------- the library file
 
+
 def test_exported_symbols():
     """The functions of the header, and nothing else."""
     nm = shutil.which("nm") or shutil.which("llvm-nm")
     if nm is None:
         not_run("no nm")
-    lines = subprocess.run([nm, "-D", "-g", "--defined-only", _abi.lib._name], check=True, text=True, capture_output=True).stdout
+    lines = subprocess.run(
+        [nm, "-D", "-g", "--defined-only", _abi.lib._name], check=True, text=True, capture_output=True
+    ).stdout
     exported = {line.split()[-1].split("@")[0] for line in lines.splitlines()}
     assert exported == set(FUNCTIONS)
 

@@ -574,7 +574,7 @@ def test_more_than_two_to_the_24():
 
 def through_c(inputs, statistics=None, options=None):
     """(status, sentence, loss, gradient, statistics) of the two halves."""
-    views = segloss.BoundaryLoss()._views(*inputs.values())
+    views = segloss.BoundaryLoss()._views(tuple(inputs.values()))
     tensors = [ctypes.byref(v.descriptor()) for v in views]
     options = ctypes.byref(options or _abi.BoundaryOptions(theta0=3, theta=5))
     n, c = inputs["logits"].shape[:2]

@@ -1,4 +1,5 @@
 """The library as C and C++ see it: the programs of Tests/CTests, compiled strictly against the header, linked and run."""
+
 import os
 import pathlib
 import shutil
@@ -39,8 +40,23 @@ def program(tmp_path):
 
     def build(source, compiler, standard):
         target = tmp_path / pathlib.Path(source).stem
-        run([compiler, f"-std={standard}", *STRICT, "-O2", f"-I{ROOT / 'include'}", SOURCES / source, "-o", target,
-             f"-L{tmp_path}", "-lsegloss", f"-Wl,-rpath,{tmp_path}", "-lm", "-lpthread"])
+        run(
+            [
+                compiler,
+                f"-std={standard}",
+                *STRICT,
+                "-O2",
+                f"-I{ROOT / 'include'}",
+                SOURCES / source,
+                "-o",
+                target,
+                f"-L{tmp_path}",
+                "-lsegloss",
+                f"-Wl,-rpath,{tmp_path}",
+                "-lm",
+                "-lpthread",
+            ]
+        )
         return target
 
     return build

@@ -440,7 +440,7 @@ def two_phases(batches, whole, options):
     sums = np.zeros(6)
 
     def call(function, inputs, *middle):
-        tensors = [ctypes.byref(v.descriptor()) for v in loss._views(*inputs.values())]
+        tensors = [ctypes.byref(v.descriptor()) for v in loss._views(loss._ordered(*inputs.values()))]
         error = _abi.Error()
         status = function(
             *tensors, ctypes.byref(loss._options), *middle, ctypes.byref(loss._execution), ctypes.byref(error)
@@ -451,7 +451,7 @@ def two_phases(batches, whole, options):
         one = (ctypes.c_double * 6)()
         call(_abi.lib.segloss_ctpn_statistics, batch, one, 6)
         sums += one
-    views = loss._views(*whole.values())
+    views = loss._views(loss._ordered(*whole.values()))
     grads, targets = loss._outputs(views, None)
     parts = _abi.CTPNParts()
     array = (ctypes.c_double * 6)(*sums)

@@ -31,7 +31,8 @@ def call(function, views, options, execution, *arguments):
 
 def statistics(entry, inputs):
     loss = entry.make()
-    options, views = loss._bound(**inputs)
+    options, ordered = loss._bound(**inputs)
+    views = loss._views(ordered)
     name = loss._description.name
     array = np.full(length(name, options, views[0].shape), np.nan)
     pointer = array.ctypes.data_as(ctypes.POINTER(ctypes.c_double))
@@ -42,7 +43,8 @@ def statistics(entry, inputs):
 def finish(entry, inputs, array, grad_output):
     """Value and gradient of these inputs, as a part of everything that the statistics are of."""
     loss = entry.make()
-    options, views = loss._bound(**inputs)
+    options, ordered = loss._bound(**inputs)
+    views = loss._views(ordered)
     description = loss._description
     pointer, parts = array.ctypes.data_as(ctypes.POINTER(ctypes.c_double)), description.parts()
     grad = np.empty(views[0].shape, views[0].dtype)

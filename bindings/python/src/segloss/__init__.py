@@ -7,6 +7,7 @@ gradient. Inputs are numpy arrays, or any array on the CPU that shares its memor
 from __future__ import annotations
 
 from . import _abi, _call
+from ._loss import Loss as _Loss
 from .active_contour import ActiveContourLoss as ActiveContourLoss
 from .active_contour import active_contour_loss as active_contour_loss
 from .balance import BalanceLoss as BalanceLoss
@@ -31,6 +32,11 @@ from .smooth_l1 import SmoothL1Loss as SmoothL1Loss
 from .structure import StructureLoss as StructureLoss
 from .structure import structure_loss as structure_loss
 from .tversky import TverskyLoss as TverskyLoss
+
+#: The classes by their names: what the modules of frameworks are made of.
+LOSSES = {
+    name: value for name, value in globals().copy().items() if isinstance(value, type) and issubclass(value, _Loss)
+}
 
 __version__ = _abi.version().decode()
 

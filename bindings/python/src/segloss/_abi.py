@@ -15,6 +15,7 @@ STATUS_OUT_OF_MEMORY = 13
 STATUS_INSTRUCTION_SET = 14
 
 DEVICE_CPU = 1
+DENSE = 1
 MAX_RANK = 6
 
 NON_FINITE = {"propagate": 0, "refuse": 1, "skip_masked": 2}
@@ -36,6 +37,8 @@ CTPN_VARIANT = {"published": 0, "paper": 1}
 CONTOUR_VARIANT = {"published": 0, "aligned": 1}
 STRUCTURE_VARIANT = {"published": 0, "paper": 1, "uacanet": 2}
 STRUCTURE_LEVEL_PARTS = 3
+STRUCTURE_LEVEL_STATISTICS = 4
+DB_STATISTICS = {"published": 16, "paper": 24, "shrink": 11}
 BOUNDARY_VARIANT = {"published": 0, "present_classes": 1}
 
 
@@ -418,6 +421,8 @@ class ActiveContourParts(_Sized):
         ("length_count", c_double),
         ("count", c_double),
     ]
+
+
 class BoundaryOptions(_Sized):
     _fields_ = [
         ("struct_size", c_uint32),
@@ -434,6 +439,38 @@ class BoundaryParts(_Sized):
     _fields_ = [("struct_size", c_uint32), ("reserved", c_uint32), ("loss", c_double), ("count", c_double)]
 
 
+class Program(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("non_finite", c_int32),
+        ("loss", c_char * 32),
+        ("items", c_int32),
+        ("arrays", c_int32),
+        ("predictions", c_int32),
+        ("tensors", c_int32),
+        ("pointers", c_int32),
+        ("options_at", c_uint32),
+    ]
+
+
+class ProgramTensor(Structure):
+    _fields_ = [("array", c_int32), ("channel", c_int32), ("channels_last", c_int32), ("reserved", c_int32)]
+
+
+class ProgramPointer(Structure):
+    _fields_ = [("at", c_uint32), ("target", c_uint32), ("bytes", c_uint32), ("count_at", c_uint32)]
+
+
+# Python's names of parts, where C could not have them.
+FIELDS = {"union": "union_"}
+
+
+def part_names(description: "Description") -> tuple[str, ...]:
+    """The names of a loss's parts, the loss first."""
+    fields = [name for name, _ in description.parts._fields_ if name not in ("struct_size", "reserved")]
+    return tuple(name.rstrip("_") for name in fields)
+
+
 @dataclasses.dataclass(frozen=True)
 class Description:
     """A loss as the C interface has it: every signature follows from this."""
@@ -443,23 +480,28 @@ class Description:
     constants: tuple[str, ...]
     options: type[Structure]
     parts: type[Structure]
+    # How many statistics there are: of the batch, or of each item.
+    statistics: int
     # Whether there is a function for the values before their reduction.
     has_items: bool = False
+    # Whether the last of the predictions may be several.
+    is_list: bool = False
 
     @property
     def inputs(self) -> tuple[str, ...]:
         return self.predictions + self.constants
 
 
-MASK_DICE = Description("mask_dice", ("pred",), ("gt", "mask", "weights"), MaskDiceOptions, MaskDiceParts)
-MASK_L1 = Description("mask_l1", ("pred",), ("gt", "mask"), MaskL1Options, MaskL1Parts)
-BALANCE = Description("balance", ("pred",), ("gt", "mask"), BalanceOptions, BalanceParts)
+MASK_DICE = Description("mask_dice", ("pred",), ("gt", "mask", "weights"), MaskDiceOptions, MaskDiceParts, 3)
+MASK_L1 = Description("mask_l1", ("pred",), ("gt", "mask"), MaskL1Options, MaskL1Parts, 2)
+BALANCE = Description("balance", ("pred",), ("gt", "mask"), BalanceOptions, BalanceParts, 11)
 DB = Description(
     "db",
     ("prob", "thresh", "binary"),
     ("threshold_map", "threshold_mask", "shrink_map", "shrink_mask"),
     DBOptions,
     DBParts,
+    16,
 )
 L1_BALANCE_CE = Description(
     "l1_balance_ce",
@@ -467,18 +509,19 @@ L1_BALANCE_CE = Description(
     ("gt", "mask", "thresh_map", "thresh_mask"),
     L1BalanceCEOptions,
     L1BalanceCEParts,
+    16,
 )
 _OVERLAP = (("input",), ("target", "mask"))
 _POINTWISE = (("input",), ("target", "weight", "mask"))
-DICE = Description("dice", *_OVERLAP, DiceOptions, OverlapParts, has_items=True)
-DICE_BCE = Description("dice_bce", *_OVERLAP, DiceBCEOptions, DiceBCEParts, has_items=True)
-IOU = Description("iou", *_OVERLAP, IoUOptions, OverlapParts, has_items=True)
-TVERSKY = Description("tversky", *_OVERLAP, TverskyOptions, OverlapParts, has_items=True)
-FOCAL_TVERSKY = Description("focal_tversky", *_OVERLAP, FocalTverskyOptions, OverlapParts, has_items=True)
-BCE = Description("bce", *_POINTWISE, BCEOptions, MeanParts, has_items=True)
-FOCAL = Description("focal", *_POINTWISE, FocalOptions, FocalParts, has_items=True)
-SMOOTH_L1 = Description("smooth_l1", *_POINTWISE, SmoothL1Options, MeanParts, has_items=True)
-CROSS_ENTROPY = Description("cross_entropy", *_POINTWISE, CrossEntropyOptions, CrossEntropyParts, has_items=True)
+DICE = Description("dice", *_OVERLAP, DiceOptions, OverlapParts, 3, has_items=True)
+DICE_BCE = Description("dice_bce", *_OVERLAP, DiceBCEOptions, DiceBCEParts, 5, has_items=True)
+IOU = Description("iou", *_OVERLAP, IoUOptions, OverlapParts, 3, has_items=True)
+TVERSKY = Description("tversky", *_OVERLAP, TverskyOptions, OverlapParts, 3, has_items=True)
+FOCAL_TVERSKY = Description("focal_tversky", *_OVERLAP, FocalTverskyOptions, OverlapParts, 3, has_items=True)
+BCE = Description("bce", *_POINTWISE, BCEOptions, MeanParts, 2, has_items=True)
+FOCAL = Description("focal", *_POINTWISE, FocalOptions, FocalParts, 2, has_items=True)
+SMOOTH_L1 = Description("smooth_l1", *_POINTWISE, SmoothL1Options, MeanParts, 2, has_items=True)
+CROSS_ENTROPY = Description("cross_entropy", *_POINTWISE, CrossEntropyOptions, CrossEntropyParts, 3, has_items=True)
 CTPN = Description(
     "ctpn",
     ("cls", "box", "side"),
@@ -492,11 +535,16 @@ CTPN = Description(
     ),
     CTPNOptions,
     CTPNParts,
+    6,
 )
-ACTIVE_CONTOUR = Description("active_contour", ("input",), ("target",), ActiveContourOptions, ActiveContourParts)
+ACTIVE_CONTOUR = Description("active_contour", ("input",), ("target",), ActiveContourOptions, ActiveContourParts, 4)
 # Declared below: its predictions come as an array.
-STRUCTURE = Description("structure", ("pred",), ("mask",), StructureOptions, StructureParts, has_items=True)
-BOUNDARY = Description("boundary", ("pred",), ("labels",), BoundaryOptions, BoundaryParts, has_items=True)
+STRUCTURE = Description(
+    "structure", ("pred",), ("mask",), StructureOptions, StructureParts, 1, has_items=True, is_list=True
+)
+BALANCE_MAP = Description("balance_map", BALANCE.predictions, BALANCE.constants, BalanceOptions, BalanceParts, 0)
+DB_STEP = Description("db_step", ("prob", "thresh"), (), DBStepOptions, MeanParts, 0)
+BOUNDARY = Description("boundary", ("pred",), ("labels",), BoundaryOptions, BoundaryParts, 4, has_items=True)
 LOSSES = (
     MASK_DICE,
     MASK_L1,
@@ -571,6 +619,13 @@ structure = _declare("structure", _inputs + _outputs)
 _declare("structure_statistics", _inputs + [POINTER(c_double), c_int64] + _CALL)
 _declare("structure_finish", _inputs + [POINTER(c_double), c_int64] + _outputs)
 _declare("structure_items", [_TENSOR] * 2 + [POINTER(StructureOptions)] + [_TENSOR] * 3 + _CALL)
+
+# Addresses as numbers: what is passed at every step of a training has been looked up before.
+_program = [c_void_p, c_int64, c_void_p, c_int32]
+program_outputs = _declare("program_outputs", _program + [POINTER(c_int64)] * 2 + [_TENSOR, POINTER(Error)])
+program_forward = _declare("program_forward", _program + [c_void_p, c_int64] * 2 + [c_void_p, c_void_p])
+program_value = _declare("program_value", _program + [c_void_p, c_int64] * 2 + [c_void_p, c_void_p])
+program_gradient = _declare("program_gradient", _program + [c_void_p, c_int64, c_void_p, c_void_p, c_void_p])
 
 
 def check(status: int, error: Error, names: Mapping[str, str] = {}) -> None:

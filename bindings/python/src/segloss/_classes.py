@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from . import _abi, _call
-from ._loss import ItemLoss, named_views
+from ._loss import ItemLoss
 from ._loss import reduction as _reduction
 
 _PARAMETERS = """from_logits : bool, default True, keyword only
@@ -105,17 +104,24 @@ class OverlapLoss(ItemLoss):
         self._is_macro = average == "macro"
         self._per_sample = bool(per_sample)
         self._chosen = None if classes is None else len(classes)
+        if self._per_sample and self._is_reduced:
+            self.statistics_add = False
+            self.statistics_add_reason = "per_sample=True has statistics of each sample: average the losses instead"
 
-    def _views(self, input, target, *, mask=None):
-        return named_views(self._description, (input, target, mask), optional=("mask",))
+    _optional = ("mask",)
 
-    def _values(self, views):
-        shape = views[0].shape
+    def _ordered(self, input, target, *, mask=None):
+        return input, target, mask
+
+    def _items(self, shape):
         samples = (shape[0] if shape else 1,) if self._per_sample else ()
         classes = shape[1] if len(shape) > 1 else 1
         if self._chosen is not None:
             classes = self._chosen
-        return _call.output("values", views[0], np.empty(samples + ((classes,) if self._is_macro else ())))
+        return samples + ((classes,) if self._is_macro else ())
+
+    def _statistics(self, shapes):
+        return self._description.statistics * math.prod(self._items(shapes[0]))
 
 
 class SmoothLoss(OverlapLoss):
@@ -125,17 +131,20 @@ class SmoothLoss(OverlapLoss):
         super().__init__({"smooth": smooth}, **options)
 
     def _bound(self, input, target, smooth=None, *, mask=None):
-        return self._with(smooth=smooth), self._views(input, target, mask=mask)
+        return self._with(smooth=smooth), self._ordered(input, target, mask=mask)
 
 
 class PointwiseLoss(ItemLoss):
     """Base of the means over elements."""
 
-    def _views(self, input, target, *, weight=None, mask=None):
-        return named_views(self._description, (input, target, weight, mask), optional=("weight", "mask"))
+    _optional = ("weight", "mask")
+    _has_map = True
 
-    def _values(self, views):
-        return _call.output("values", views[0], None)
+    def _ordered(self, input, target, *, weight=None, mask=None):
+        return input, target, weight, mask
+
+    def _items(self, shape):
+        return shape
 
 
 def elements(reduction: str, class_weight: Any, ignore_index: Any) -> Any:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from . import _abi, _call
+from ._program import Program, make
 from ._tensor import View, prediction, view
+
+# Options that calls gave, with the programs made for them.
+_REMEMBERED = 64
 
 
 class Loss:
@@ -21,6 +25,21 @@ class Loss:
     _description: _abi.Description
     # Python's names of C's parameters, where they differ.
     _names: Mapping[str, str] = {"grad_pred": "out"}
+    # Arguments that may be None.
+    _optional: tuple[str, ...] = ()
+    # What a call returns of the parts; None: the loss alone.
+    _returned: tuple[str, ...] | None = None
+    # False: an array of values, before any reduction.
+    _is_reduced = True
+    # Whether the values are numbers of elements, in the prediction's type.
+    _has_map = False
+    # Whether dimension 1 of its arrays is of channels, which some keep last.
+    _moves_channels = True
+    # A second loss, whose value is returned beside this one's.
+    origin: Loss | None = None
+    # Whether statistics of several batches add up to those of one; if not, why.
+    statistics_add = True
+    statistics_add_reason = ""
 
     def __new__(cls, *arguments, **named):
         # Options hold pointers, which neither copy nor pickle; the arguments of the constructor do.
@@ -40,10 +59,29 @@ class Loss:
         self._options = options
         self._execution = _abi.Execution(non_finite=_call.choice("non_finite", non_finite, _abi.NON_FINITE))
         self._return_parts = _call.boolean("return_parts", return_parts)
+        if self._return_parts:
+            self._returned = (self._returned or ()) + tuple(
+                name for name in _abi.part_names(self._description) if name not in (self._returned or ())
+            )
+        self._programs: dict[Any, Program] = {}
+        self._given: dict[Any, ctypes.Structure] = {}
 
     def __call__(self, *inputs, **named):
-        options, views = self._bound(*inputs, **named)
-        return self._result(self._evaluate(options, views))
+        options, ordered = self._bound(*inputs, **named)
+        return self._numbers(self._evaluate(options, self._views(ordered)))
+
+    def program(self, *inputs, channels_last: bool = False, **named) -> tuple[Program, tuple[Any, ...]]:
+        """The call as data, and its arrays: for bindings of frameworks.
+
+        Arguments are those of a call, arrays of any kind that have a ``shape``; their values are not looked at. With
+        ``channels_last`` the last dimension of the predictions, and of what has as many dimensions, is the channels'.
+        """
+        options, ordered = self._bound(*inputs, **named)
+        key = id(options), channels_last, self._pattern(ordered, channels_last)
+        program = self._programs.get(key)
+        if program is None:
+            program = self._programs[key] = make(self, options, ordered, channels_last)
+        return program, tuple(array for array in ordered if array is not None)
 
     def value_and_grad(self, *inputs, out=None, grad_output: float = 1.0, **named):
         """Value, and the gradient times ``grad_output``, written into ``out`` if that is given.
@@ -64,9 +102,10 @@ class Loss:
         grad : ndarray or tuple of ndarray
             In the prediction's shape and element type.
         """
-        options, views = self._bound(*inputs, **named)
+        options, ordered = self._bound(*inputs, **named)
+        views = self._views(ordered)
         grads, targets = self._outputs(views, out)
-        return self._result(self._evaluate(options, views, targets, grad_output)), grads
+        return self._numbers(self._evaluate(options, views, targets, grad_output)), grads
 
     def _evaluate(self, options, views, targets=None, grad_output=1.0):
         return _call.evaluate(
@@ -81,21 +120,54 @@ class Loss:
 
     # What subclasses may change.
 
-    def _bound(self, *inputs, **named) -> tuple[ctypes.Structure, list[View | None]]:
-        """The options of a call and the views of its arguments."""
-        return self._options, self._views(*inputs, **named)
+    def _bound(self, *inputs, **named) -> tuple[ctypes.Structure, tuple[Any, ...]]:
+        """The options of a call and its arguments in C's order."""
+        return self._options, self._ordered(*inputs, **named)
 
-    def _views(self, *inputs, **named) -> list[View | None]:
+    def _ordered(self, *inputs, **named) -> tuple[Any, ...]:
         raise NotImplementedError
+
+    @property
+    def _inputs(self) -> tuple[str, ...]:
+        """Python's names of the arguments."""
+        return tuple(self._names.get(name, name) for name in self._description.inputs)
+
+    def _views(self, ordered: tuple[Any, ...]) -> list[View | None]:
+        """A view of each argument, in C's order; None stays None where the argument is optional."""
+        predictions = len(self._description.predictions)
+        return [
+            None if value is None and name in self._optional else (prediction if i < predictions else view)(name, value)
+            for i, (name, value) in enumerate(zip(self._inputs, ordered))
+        ]
+
+    def _pattern(self, ordered: tuple[Any, ...], channels_last: bool) -> tuple[Any, ...]:
+        """What a program depends on beside the options."""
+        if channels_last:
+            return tuple(None if array is None else len(array.shape) for array in ordered)
+        return tuple(array is None for array in ordered)
+
+    def _slots(self, ordered: tuple[Any, ...], channels_last: bool) -> list[tuple[int, int]]:
+        """Which argument each of C's tensors is, and which channel of it; -1: none, and the whole."""
+        return [(-1 if array is None else i, -1) for i, array in enumerate(ordered)]
+
+    def _statistics(self, ordered_shapes: list[tuple[Any, ...] | None]) -> Any:
+        """How many statistics there are."""
+        return self._description.statistics
 
     def _with(self, **given) -> ctypes.Structure:
         """The options with the numbers that a call gives; None leaves the constructor's."""
         given = {name: _call.number(name, value) for name, value in given.items() if value is not None}
         if not given:
             return self._options
-        options = type(self._options).from_buffer_copy(self._options)
-        for name, value in given.items():
-            setattr(options, name, value)
+        key = tuple(given.items())
+        options = self._given.get(key)
+        if options is None:
+            if len(self._given) == _REMEMBERED:
+                self._given.clear()
+                self._programs.clear()
+            options = self._given[key] = type(self._options).from_buffer_copy(self._options)
+            for name, value in given.items():
+                setattr(options, name, value)
         return options
 
     def _outputs(self, views: list[View | None], out: Any):
@@ -113,11 +185,23 @@ class Loss:
         ]
         return tuple(grad for grad, _ in pairs), [target for _, target in pairs]
 
-    def _result(self, parts):
-        if not self._return_parts:
-            return parts.loss
-        names = [name for name, _ in type(parts)._fields_ if name not in ("struct_size", "reserved")]
-        return {name.rstrip("_"): getattr(parts, name) for name in names}
+    @property
+    def _program_name(self) -> str:
+        return self._description.name
+
+    def _program_names(self, levels: int) -> Mapping[str, str]:
+        """Python's names for sentences about a program."""
+        return self._names
+
+    def _numbers(self, parts: ctypes.Structure) -> Any:
+        """What a call returns of the numbers of C's struct."""
+        return self._result(parts.loss, lambda name: getattr(parts, _abi.FIELDS.get(name, name)))
+
+    def _result(self, loss: Any, part: Callable[[str], Any], levels: int = 0) -> Any:
+        """What a call returns, of numbers or of a framework's tensors."""
+        if self._returned is None:
+            return loss
+        return {name: loss if name == "loss" else part(name) for name in self._returned}
 
 
 def _rebuilt(cls, arguments, named):
@@ -132,13 +216,16 @@ class ItemLoss(Loss):
     def __init__(self, options, reduction: str, non_finite: str, return_parts: bool):
         super().__init__(options, non_finite, return_parts)
         self._is_reduced = reduction != "none"
+        if not self._is_reduced:
+            self.statistics_add, self.statistics_add_reason = False, "reduction 'none' has no statistics"
         if self._return_parts and not self._is_reduced:
             raise ValueError("return_parts: reduction 'none' has none")
 
     def __call__(self, *inputs, **named):
         if self._is_reduced:
             return super().__call__(*inputs, **named)
-        options, views = self._bound(*inputs, **named)
+        options, ordered = self._bound(*inputs, **named)
+        views = self._views(ordered)
         values, target = self._values(views)
         self._run_items(options, views, None, target, None)
         return values if values.ndim else values[()]
@@ -146,7 +233,8 @@ class ItemLoss(Loss):
     def value_and_grad(self, *inputs, out=None, grad_output=1.0, **named):
         if self._is_reduced:
             return super().value_and_grad(*inputs, out=out, grad_output=grad_output, **named)
-        options, views = self._bound(*inputs, **named)
+        options, ordered = self._bound(*inputs, **named)
+        views = self._views(ordered)
         values, target = self._values(views)
         if np.ndim(grad_output) == 0:
             grad_output = np.broadcast_to(np.float64(_call.factor(grad_output)), values.shape)
@@ -159,23 +247,18 @@ class ItemLoss(Loss):
     def _run_items(self, options, views, grad_output, values, gradient):
         _call.items(self._description, views, options, self._execution, grad_output, values, [gradient], self._names)
 
+    def _items(self, shape: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The shape of the values, for a prediction of this shape."""
+        raise NotImplementedError
+
     def _values(self, views) -> tuple[np.ndarray, View]:
         """A new array for the values."""
-        raise NotImplementedError
+        shape = self._items(views[0].shape)
+        if self._has_map and shape == views[0].shape:
+            return _call.output("values", views[0], None)
+        return _call.output("values", views[0], np.empty(shape, views[0].dtype if self._has_map else np.float64))
 
 
 def reduction(value: Any) -> int:
     """The library's number of a reduction; "none" is any."""
     return _call.choice("reduction", value, {**_abi.REDUCTION, "none": 0})
-
-
-def named_views(
-    description: _abi.Description, values: tuple[Any, ...], optional: tuple[str, ...] = ()
-) -> list[View | None]:
-    """A view of each argument, in C's order; None stays None where the argument is optional."""
-    return [
-        None
-        if value is None and name in optional
-        else (prediction if name in description.predictions else view)(name, value)
-        for name, value in zip(description.inputs, values)
-    ]

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 from . import _abi, _call
-from ._loss import Loss, named_views
-from ._tensor import prediction, view
+from ._loss import Loss
 
 
 class ActiveContourLoss(Loss):
@@ -86,8 +85,8 @@ class ActiveContourLoss(Loss):
         )
         super().__init__(options, non_finite, return_parts)
 
-    def _views(self, input, target):
-        return named_views(self._description, (input, target))
+    def _ordered(self, input, target):
+        return input, target
 
 
 def active_contour_loss(y_true, y_pred, weight: float = 10) -> float:
@@ -126,6 +125,3 @@ class _Function(ActiveContourLoss):
     """The class, with the function's names in its sentences."""
 
     _names = {"input": "y_pred", "target": "y_true"}
-
-    def _views(self, input, target):
-        return [prediction("y_pred", input), view("y_true", target)]

@@ -5,7 +5,7 @@ import ctypes
 import numpy as np
 
 from . import _abi, _call
-from ._loss import Loss, named_views
+from ._loss import Loss
 from ._tensor import view
 
 
@@ -117,6 +117,18 @@ class BalanceLoss(Loss):
         # Without its balance the loss is the original, and parts hold it.
         wanted = _call.boolean("return_origin", return_origin)
         self._return_origin = wanted and self._is_balanced and not self._return_parts
+        self._is_reduced = self._is_balanced or not self._is_map
+        if self._return_origin:
+            self.origin = BalanceLoss(False, main_loss_type, eps=eps, clean=clean, non_finite=non_finite)
+        if self._is_map:
+            self.statistics_add = False
+            self.statistics_add_reason = "its hardest negatives are chosen among the whole batch"
+
+    _has_map = True
+
+    @property
+    def _program_name(self):
+        return "balance" if self._is_reduced else "balance_map"
 
     def __call__(self, pred, gt, mask):
         if self._is_map and not self._is_balanced:
@@ -133,13 +145,16 @@ class BalanceLoss(Loss):
 
     value_and_grad.__doc__ = Loss.value_and_grad.__doc__
 
-    def _views(self, pred, gt, mask):
-        return named_views(self._description, (pred, gt, mask))
+    def _ordered(self, pred, gt, mask):
+        return pred, gt, mask
 
-    def _result(self, parts):
+    def _items(self, shape):
+        return shape
+
+    def _numbers(self, parts):
         if self._return_origin and not self._is_map:
             return parts.loss, parts.origin
-        return super()._result(parts)
+        return super()._numbers(parts)
 
     def _with_origin(self, value, pred, gt, mask, origin=None):
         if not (self._return_origin and self._is_map):
@@ -147,7 +162,7 @@ class BalanceLoss(Loss):
         return value, self._map(pred, gt, mask) if origin is None else origin
 
     def _map(self, pred, gt, mask) -> np.ndarray:
-        inputs = self._views(pred, gt, mask)
+        inputs = self._views((pred, gt, mask))
         array, target = _call.output("out", inputs[0], None)
         _call.invoke(
             _abi.balance_map,
@@ -160,7 +175,7 @@ class BalanceLoss(Loss):
         return array
 
     def _map_grad(self, pred, gt, mask, out, grad_output) -> np.ndarray:
-        inputs = self._views(pred, gt, mask)
+        inputs = self._views((pred, gt, mask))
         if np.ndim(grad_output) == 0:
             grad_output = np.broadcast_to(np.float64(_call.factor(grad_output)), inputs[0].shape)
         array, target = _call.output("out", inputs[0], out)

@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-import numpy as np
-
 from . import _abi, _call
 from ._classes import ignore
 from ._loss import ItemLoss
-from ._tensor import prediction, view
 
 
 class BoundaryLoss(ItemLoss):
@@ -97,11 +94,18 @@ class BoundaryLoss(ItemLoss):
         )
         super().__init__(options, reduction, non_finite, return_parts)
 
-    def _views(self, logits, labels):
-        return [prediction("logits", logits), view("labels", labels)]
+    statistics_add = False
+    statistics_add_reason = "each image has statistics of its own: average the losses instead"
 
-    def _values(self, views):
-        return _call.output("values", views[0], np.empty(views[0].shape[:2]))
+    def _ordered(self, logits, labels):
+        return logits, labels
+
+    def _items(self, shape):
+        return shape[:2]
+
+    def _statistics(self, shapes):
+        samples, classes = self._items(shapes[0])
+        return self._description.statistics * samples * classes + 1
 
 
 def _window(name: str, size: int) -> int:

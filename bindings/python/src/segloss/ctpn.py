@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from . import _abi, _call
 from ._loss import Loss
-from ._tensor import prediction, view
 
 # What a variant's user means by None.
 _SIGMA2 = {"published": 9.0, "paper": 1.0}
@@ -95,7 +94,7 @@ class CTPNLoss(Loss):
 
     _description = _abi.CTPN
     _names = {"grad_cls": "out[0]", "grad_box": "out[1]", "grad_side": "out[2]"}
-    _parts = ("loss", "model_loss", "rpn_cross_entropy", "rpn_loss_box", "rpn_loss_side")
+    _returned = ("loss", "model_loss", "rpn_cross_entropy", "rpn_loss_box", "rpn_loss_side")
 
     def __init__(
         self,
@@ -118,7 +117,9 @@ class CTPNLoss(Loss):
             raise ValueError(f"sigma2: expected a number above 0, got {options.sigma2}")
         super().__init__(options, _NON_FINITE[variant] if non_finite is None else non_finite, return_parts)
 
-    def _views(
+    _optional = ("side", "side_targets", "side_mask")
+
+    def _ordered(
         self,
         cls,
         box,
@@ -134,16 +135,20 @@ class CTPNLoss(Loss):
         missing = [name for name, value in sides.items() if value is None]
         if len(missing) in (1, 2):
             raise ValueError(f"{missing[0]}: expected side, side_targets and side_mask, or none of them; got None")
-        return [
-            prediction("cls", cls),
-            prediction("box", box),
-            None if missing else prediction("side", side),
-            view("rpn_labels", rpn_labels),
-            view("rpn_bbox_targets", rpn_bbox_targets),
-            view("rpn_bbox_inside_weights", rpn_bbox_inside_weights),
-            view("rpn_bbox_outside_weights", rpn_bbox_outside_weights),
-            *(None if missing else view(name, sides[name]) for name in ("side_targets", "side_mask")),
-        ]
+        return (
+            cls,
+            box,
+            side,
+            rpn_labels,
+            rpn_bbox_targets,
+            rpn_bbox_inside_weights,
+            rpn_bbox_outside_weights,
+            side_targets,
+            side_mask,
+        )
+
+    # Its layouts say themselves where the numbers of an anchor are.
+    _moves_channels = False
 
     def _outputs(self, views, out):
         given = [v for v in views[:3] if v is not None]
@@ -154,7 +159,3 @@ class CTPNLoss(Loss):
         pairs = [_call.output(f"out[{i}]", v, o) for i, (v, o) in enumerate(zip(given, out))]
         targets = [target for _, target in pairs]
         return tuple(grad for grad, _ in pairs), targets + [None] * (3 - len(targets))
-
-    def _result(self, parts):
-        names = self._parts + (("kept", "positives", "sides") if self._return_parts else ())
-        return {name: getattr(parts, name) for name in names}

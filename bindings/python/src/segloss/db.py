@@ -88,7 +88,7 @@ class DBLoss(Loss):
         "grad_thresh": "out[:, 1]",
         "grad_binary": "out[:, 2]",
     }
-    _parts = ("loss", "loss_shrink_maps", "loss_threshold_maps", "loss_binary_maps")
+    _returned = ("loss", "loss_shrink_maps", "loss_threshold_maps", "loss_binary_maps")
 
     def __init__(
         self,
@@ -127,17 +127,43 @@ class DBLoss(Loss):
             raise ValueError("balance_loss: without it BCELoss is a map, which cannot be added to the other terms")
         super().__init__(options, non_finite, return_parts)
         self._variant = variant
+        if main == _abi.MAIN_LOSS["BCELoss"]:
+            self.statistics_add = False
+            self.statistics_add_reason = "its hardest negatives are chosen among the whole batch"
 
     def _channels(self, name: str, maps) -> list:
-        allowed = (2, 3) if self._variant == "wenmuzhou" else (3,)
-        if len(maps.shape) != 4 or maps.shape[1] not in allowed:
-            expected = " or ".join(f"N x {c} x H x W" for c in allowed)
-            raise ValueError(f"{name}: expected shape {expected} (P, T, B), got {maps.shape}")
+        self._count(name, maps.shape)
         channels = [maps.channel(i, n) for i, n in enumerate(self._description.predictions[: maps.shape[1]])]
         return channels if len(channels) == 3 else [channels[0], None, None]
 
-    def _views(self, maps, threshold_map, threshold_mask, shrink_map, shrink_mask):
-        return self._split(prediction("maps", maps), (threshold_map, threshold_mask, shrink_map, shrink_mask))
+    def _ordered(self, maps, threshold_map, threshold_mask, shrink_map, shrink_mask):
+        return maps, threshold_map, threshold_mask, shrink_map, shrink_mask
+
+    def _views(self, ordered):
+        return self._split(prediction("maps", ordered[0]), ordered[1:])
+
+    def _count(self, name: str, shape: tuple, channels_last: bool = False) -> int:
+        """How many maps there are."""
+        allowed = (2, 3) if self._variant == "wenmuzhou" else (3,)
+        count = shape[-1 if channels_last else 1] if len(shape) == 4 else None
+        if count not in allowed:
+            layout = "N x H x W x {}" if channels_last else "N x {} x H x W"
+            expected = " or ".join(layout.format(c) for c in allowed)
+            raise ValueError(f"{name}: expected shape {expected} (P, T, B), got {tuple(shape)}")
+        return count
+
+    def _pattern(self, ordered, channels_last):
+        return super()._pattern(ordered, channels_last), self._count("maps", ordered[0].shape, channels_last)
+
+    def _slots(self, ordered, channels_last):
+        if self._count("maps", ordered[0].shape, channels_last) == 3:
+            return [(0, 0), (0, 1), (0, 2), (1, -1), (2, -1), (3, -1), (4, -1)]
+        return [(0, 0), (-1, -1), (-1, -1), (-1, -1), (-1, -1), (3, -1), (4, -1)]
+
+    def _statistics(self, shapes):
+        if shapes[1] is None:
+            return _abi.DB_STATISTICS["shrink"]
+        return _abi.DB_STATISTICS["paper" if self._variant == "paper" else "published"]
 
     def _split(self, maps, given):
         channels = self._channels("maps", maps)
@@ -169,7 +195,3 @@ class DBLoss(Loss):
         return self._result(parts), grad
 
     value_and_grad.__doc__ = Loss.value_and_grad.__doc__
-
-    def _result(self, parts):
-        names = self._parts + (("positives", "negatives", "threshold_count") if self._return_parts else ())
-        return {name: getattr(parts, name) for name in names}

@@ -63,4 +63,4 @@ class FocalTverskyLoss(OverlapLoss):
 
     def _bound(self, input, target, smooth=None, alpha=None, beta=None, gamma=None, *, mask=None):
         options = self._with(smooth=smooth, alpha=alpha, beta=beta, gamma=gamma)
-        return options, self._views(input, target, mask=mask)
+        return options, self._ordered(input, target, mask=mask)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from . import _abi, _call
-from ._loss import Loss, named_views
+from ._loss import Loss
 
 
 class L1BalanceCELoss(Loss):
@@ -83,14 +83,20 @@ class L1BalanceCELoss(Loss):
         )
         super().__init__(options, non_finite, return_parts)
 
-    def _views(self, binary, thresh, thresh_binary, gt, mask, thresh_map=None, thresh_mask=None):
+    _optional = ("thresh", "thresh_binary", "thresh_map", "thresh_mask")
+    statistics_add = False
+    statistics_add_reason = "its hardest negatives are chosen among the whole batch"
+
+    def _ordered(self, binary, thresh, thresh_binary, gt, mask, thresh_map=None, thresh_mask=None):
         if (thresh is None) != (thresh_binary is None):
             missing = "thresh" if thresh is None else "thresh_binary"
             raise ValueError(f"{missing}: expected both thresh and thresh_binary, or neither; got None")
-        optional = ()
         if thresh is None:
             thresh_map = thresh_mask = None
-            optional = ("thresh", "thresh_binary", "thresh_map", "thresh_mask")
-        return named_views(
-            self._description, (binary, thresh, thresh_binary, gt, mask, thresh_map, thresh_mask), optional
-        )
+        elif thresh_map is None or thresh_mask is None:
+            missing = "thresh_map" if thresh_map is None else "thresh_mask"
+            raise TypeError(f"{missing}: expected an array beside thresh, got None")
+        return binary, thresh, thresh_binary, gt, mask, thresh_map, thresh_mask
+
+    def _statistics(self, shapes):
+        return _abi.DB_STATISTICS["shrink" if shapes[1] is None else "published"]

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from . import _abi, _call
-from ._loss import Loss, named_views
+from ._loss import Loss
 
 
 class MaskDiceLoss(Loss):
@@ -55,5 +55,7 @@ class MaskDiceLoss(Loss):
     def __init__(self, eps: float = 1e-6, *, non_finite: str = "propagate", return_parts: bool = False):
         super().__init__(_abi.MaskDiceOptions(eps=_call.number("eps", eps)), non_finite, return_parts)
 
-    def _views(self, pred, gt, mask, weights=None):
-        return named_views(self._description, (pred, gt, mask, weights), optional=("weights",))
+    _optional = ("weights",)
+
+    def _ordered(self, pred, gt, mask, weights=None):
+        return pred, gt, mask, weights

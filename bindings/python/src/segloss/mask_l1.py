@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from . import _abi, _call
-from ._loss import Loss, named_views
+from ._loss import Loss
 
 
 class MaskL1Loss(Loss):
@@ -52,5 +52,5 @@ class MaskL1Loss(Loss):
     def __init__(self, eps: float = 1e-6, *, non_finite: str = "propagate", return_parts: bool = False):
         super().__init__(_abi.MaskL1Options(eps=_call.number("eps", eps)), non_finite, return_parts)
 
-    def _views(self, pred, gt, mask):
-        return named_views(self._description, (pred, gt, mask))
+    def _ordered(self, pred, gt, mask):
+        return pred, gt, mask

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from typing import Any
 
-import numpy as np
 
 from . import _abi, _call
-from ._loss import ItemLoss, named_views
+from ._loss import ItemLoss
 from ._tensor import View, prediction, view
 
 
@@ -114,16 +114,30 @@ class StructureLoss(ItemLoss):
     # Of one prediction, before the reduction.
 
     _names = {"grad_pred": "out"}
+    LEVEL_PARTS = ("loss", "bce_loss", "iou_loss")
+    statistics_add = False
+    statistics_add_reason = "each image has statistics of its own: average the losses instead"
 
-    def _views(self, pred, mask):
-        if isinstance(pred, (list, tuple)):
+    def _ordered(self, pred, mask):
+        if not isinstance(pred, (list, tuple)):
+            return pred, mask
+        if not self._is_reduced:
             raise ValueError("pred: reduction 'none' is of one prediction, got a list")
-        return named_views(self._description, (pred, mask))
+        return *pred, mask
 
-    def _values(self, views) -> tuple[np.ndarray, View]:
-        shape = views[0].shape
-        values = np.empty((shape[0], shape[1]) if len(shape) == 4 else (*shape[:1], 1))
-        return values, view("values", values)
+    def _items(self, shape):
+        return (shape[0], shape[1]) if len(shape) == 4 else (*shape[:1], 1)
+
+    def _statistics(self, shapes):
+        levels = len(shapes) - 1
+        planes = math.prod(self._items(shapes[0]))
+        return planes * (self._description.statistics + levels * _abi.STRUCTURE_LEVEL_STATISTICS)
+
+    def _result(self, loss, part, levels=0):
+        result = super()._result(loss, part)
+        if self._return_parts:
+            result["levels"] = [{key: part(f"levels[{i}].{key}") for key in self.LEVEL_PARTS} for i in range(levels)]
+        return result
 
     # Of one or several.
 
@@ -156,20 +170,22 @@ class StructureLoss(ItemLoss):
             numbers,
             targets,
             ctypes.byref(self._execution),
-            names={
-                "preds": "pred",
-                "levels": "pred",
-                **{f"preds[{i}]": name for i, name in enumerate(names)},
-                **{f"grad_preds[{i}]": name for i, name in enumerate(outs)},
-            },
+            names=self._program_names(len(levels) if is_list else 0),
         )
-        value = parts.loss
-        if self._return_parts:
-            keys = ("loss", "bce_loss", "iou_loss")
-            value = {key: getattr(parts, key) for key in (*keys, "count")}
-            step = _abi.STRUCTURE_LEVEL_PARTS
-            value["levels"] = [dict(zip(keys, numbers[i * step : (i + 1) * step])) for i in range(len(levels))]
+        found = {name: getattr(parts, name) for name in _abi.part_names(self._description)}
+        found |= dict(zip(self._level_names(len(levels)), numbers))
+        value = self._result(parts.loss, found.__getitem__, len(levels))
         return value, tuple(grads) if is_list else (grads or [None])[0]
+
+    def _program_names(self, levels):
+        names = {"preds": "pred", "levels": "pred", **self._names}
+        if levels == 0:
+            return {"preds[0]": "pred", "grad_preds[0]": "out", **names}
+        lists = {"preds": "pred", "grad_preds": "out"}
+        return {f"{c}[{i}]": f"{python}[{i}]" for c, python in lists.items() for i in range(levels)} | names
+
+    def _level_names(self, levels: int) -> list[str]:
+        return [f"levels[{i}].{key}" for i in range(levels) for key in self.LEVEL_PARTS]
 
     @staticmethod
     def _array(views: list[View]):

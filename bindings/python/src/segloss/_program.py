@@ -1,0 +1,335 @@
+"""A call as data: what frameworks carry through their graphs, and how it is run on their memory.
+
+Every loss looks the same here: arrays in, a value and a few parts out, gradients of the first arrays back.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import weakref
+from collections.abc import Callable, Sequence
+from ctypes import addressof, sizeof
+from typing import TYPE_CHECKING, Any
+
+from . import _abi
+
+if TYPE_CHECKING:
+    from ._loss import Loss
+
+# Frames of as many shapes are kept for each program.
+_REMEMBERED = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Outputs:
+    """What a program makes of arrays of certain shapes."""
+
+    statistics: Any  # how many doubles
+    parts: int  # how many doubles
+    value: tuple[Any, ...]  # the shape
+    is_map: bool  # whether the value has the prediction's type; else float32, or float64 for float64 predictions
+
+
+class Program:
+    """A loss with its options and the arrangement of its arrays; equal ones are one object.
+
+    Attributes
+    ----------
+    loss : Loss
+    data : bytes
+        What the library runs, as `segloss_program` of the header.
+    name : str
+        The loss in C's names.
+    predictions : int
+        How many of the arrays, the first ones, have gradients.
+    parts : tuple of str
+        Names of the parts, the loss first; none for a loss without a reduction.
+    """
+
+    def __init__(self, loss: Loss, data: bytes, slots: list[tuple[int, int]], channels_last: list[bool], levels: int):
+        header = _abi.Program.from_buffer_copy(data)
+        self.loss = loss
+        self.data = data
+        self.name = header.loss.decode()
+        self.arrays = header.arrays
+        self.predictions = header.predictions
+        self.is_reduced = not header.items
+        self._slots = slots
+        self._channels_last = channels_last
+        self._levels = levels
+        self.parts = ()
+        if self.is_reduced:
+            self.parts = _abi.part_names(loss._description)
+            if levels:
+                self.parts += tuple(loss._level_names(levels))
+        self._index = {name: i for i, name in enumerate(self.parts)}
+        self.size = len(data)
+        self._memory = ctypes.create_string_buffer(data, len(data))
+        self.address = addressof(self._memory)
+        self._frames: dict[Any, list[Frame]] = {}
+
+    def __repr__(self):
+        return f"Program({self.loss!r})"
+
+    def __reduce__(self):
+        return _again, (self.loss, self.data, self._slots, self._channels_last, self._levels)
+
+    def outputs(self, arrays: Sequence[Any]) -> Outputs:
+        """Shapes of what a call gives, by arithmetic on the arrays' shapes alone, which may be symbolic."""
+        shapes: list[Any] = []
+        for array, channel in self._slots:
+            if array < 0:
+                shapes.append(None)
+                continue
+            shape = tuple(arrays[array].shape)
+            if self._channels_last[array]:
+                shape = (shape[0], shape[-1], *shape[1:-1])
+            shapes.append(shape[:1] + shape[2:] if channel >= 0 else shape)
+        if self.is_reduced:
+            return Outputs(self.loss._statistics(shapes), len(self.parts), (), False)
+        value = self.loss._items(shapes[0])
+        is_map = self.loss._has_map
+        if is_map and self._channels_last[0] and len(value) == len(shapes[0]):
+            value = (value[0], *value[2:], value[1])
+        return Outputs(0, 0, value, is_map)
+
+    def result(self, value: Any, parts: Any) -> Any:
+        """What a call returns: the value, or a dict of it and its parts, which may be indexed."""
+        return self.loss._result(value, lambda name: parts[self._index[name]], self._levels)
+
+    @property
+    def returns_parts(self) -> bool:
+        """Whether `result` reads them."""
+        return self.is_reduced and self.loss._returned is not None
+
+    def check(self, status: int, error: _abi.Error) -> None:
+        """Raises what a status means, with Python's names of the arguments."""
+        if status:
+            _abi.check(status, error, self.loss._program_names(self._levels if self._levels > 1 else 0))
+
+    def checked(self, tensors: Sequence[_abi.Tensor]) -> tuple[int, int, _abi.Tensor]:
+        """Statistics, parts and value of arrays that are described without their memory; refused as in a call."""
+        arrays = (_abi.Tensor * max(1, len(tensors)))(*tensors)
+        statistics, parts = ctypes.c_int64(), ctypes.c_int64()
+        value, error = _abi.Tensor(), _abi.Error()
+        status = _abi.program_outputs(
+            self.address, self.size, addressof(arrays), len(tensors), statistics, parts, value, error
+        )
+        self.check(status, error)
+        return statistics.value, parts.value, value
+
+    def frame(self, key: Any, describe: Callable[[], Sequence[_abi.Tensor]]) -> Frame:
+        """What a call needs beside addresses, for arrays of which `key` says type, shape and strides.
+
+        To be given back by `Frame.release`: a frame serves one call at a time.
+        """
+        free = self._frames.get(key)
+        if free is None:
+            if len(self._frames) >= _REMEMBERED:
+                self._frames.clear()
+            free = self._frames[key] = []
+        try:
+            return free.pop()
+        except IndexError:
+            return Frame(self, free, describe())
+
+
+class Frame:
+    """Descriptors and results of one call, made once for each combination of shapes.
+
+    Attributes
+    ----------
+    count : int
+        How many statistics there are.
+    value_shape : tuple of int
+    value_type : tuple of int
+        DLPack's code and bits.
+    parts : ctypes array of double
+    """
+
+    __slots__ = (
+        "program", "_free", "_arrays", "_inputs", "_value", "_factor", "_gradients", "_pointers", "_addresses",
+        "_error", "count", "value_shape", "value_type", "parts", "_call", "_parts_at", "_value_at", "_factor_at",
+        "_pointers_at", "_error_at",
+    )  # fmt: skip
+
+    def __init__(self, program: Program, free: list[Frame], tensors: Sequence[_abi.Tensor]):
+        count, parts, value = program.checked(tensors)
+        self.program = program
+        self._free = free
+        self.count = count
+        self.value_shape = tuple(value.shape[: value.rank])
+        self.value_type = value.type_code, value.type_bits
+        self.parts = (ctypes.c_double * max(1, parts))()
+        self._arrays = (_abi.Tensor * len(tensors))(*tensors)
+        self._inputs = list(self._arrays)
+        self._value = _abi.Tensor.from_buffer_copy(value)
+        self._factor = _abi.Tensor.from_buffer_copy(value)
+        predictions = program.predictions
+        self._gradients = (_abi.Tensor * max(1, predictions))(*tensors[:predictions])
+        self._pointers = (ctypes.c_void_p * max(1, predictions))()
+        self._addresses = [addressof(tensor) for tensor in self._gradients]
+        self._error = _abi.Error()
+        self._call = program.address, program.size, addressof(self._arrays), len(tensors)
+        self._parts_at = addressof(self.parts) if parts else None, parts
+        self._value_at = addressof(self._value)
+        self._factor_at = addressof(self._factor)
+        self._pointers_at = addressof(self._pointers)
+        self._error_at = addressof(self._error)
+
+    def release(self) -> None:
+        self._free.append(self)
+
+    def forward(self, arrays: Sequence[int], value: int | None, statistics: int | None) -> None:
+        """Fills the value at an address, `parts`, and the statistics at an address."""
+        for tensor, address in zip(self._inputs, arrays):
+            tensor.data = address
+        self._value.data = value
+        status = _abi.program_forward(
+            *self._call,
+            statistics,
+            self.count if statistics else 0,
+            *self._parts_at,
+            None if value is None else self._value_at,
+            self._error_at,
+        )
+        if status:
+            self.program.check(status, self._error)
+
+    def value(self, arrays: Sequence[int], value: int | None, statistics: int, length: int) -> None:
+        """Fills the value and `parts` from statistics, of one batch or of several one after the other."""
+        for tensor, address in zip(self._inputs, arrays):
+            tensor.data = address
+        self._value.data = value
+        status = _abi.program_value(
+            *self._call,
+            statistics,
+            length,
+            *self._parts_at,
+            None if value is None else self._value_at,
+            self._error_at,
+        )
+        if status:
+            self.program.check(status, self._error)
+
+    def gradient(
+        self,
+        arrays: Sequence[int],
+        statistics: int | None,
+        length: int,
+        factor: int,
+        gradients: Sequence[tuple[int, Sequence[int] | None] | None],
+        factor_type: tuple[int, int] | None = None,
+        factor_strides: Sequence[int] | None = None,
+    ) -> None:
+        """Writes gradients, each to an address and in strides (None: those of its array), times the factor at one."""
+        for tensor, address in zip(self._inputs, arrays):
+            tensor.data = address
+        self._factor.data = factor
+        if factor_type is not None:
+            self._factor.type_code, self._factor.type_bits = factor_type
+        if factor_strides is not None:
+            self._factor.flags = 0
+            self._factor.strides[: len(factor_strides)] = factor_strides
+        for i, gradient in enumerate(gradients):
+            if gradient is None:
+                self._pointers[i] = None
+                continue
+            tensor = self._gradients[i]
+            tensor.data, strides = gradient
+            if strides is not None:
+                tensor.flags = 0
+                tensor.strides[: len(strides)] = strides
+            self._pointers[i] = self._addresses[i]
+        status = _abi.program_gradient(
+            *self._call, statistics, length, self._factor_at, self._pointers_at, self._error_at
+        )
+        if status:
+            self.program.check(status, self._error)
+
+
+def tensor(type_: tuple[int, int], shape: Sequence[int], strides: Sequence[int] | None = None) -> _abi.Tensor:
+    """A descriptor without its memory; strides in elements, None for dense."""
+    result = _abi.Tensor(
+        device_type=_abi.DEVICE_CPU, type_code=type_[0], type_bits=type_[1], type_lanes=1, rank=len(shape)
+    )
+    result.shape[: len(shape)] = shape
+    if strides is None:
+        result.flags = _abi.DENSE
+    else:
+        result.strides[: len(strides)] = strides
+    return result
+
+
+def make(loss: Loss, options: ctypes.Structure, ordered: Sequence[Any], channels_last: bool) -> Program:
+    """The program of a loss for a call's arguments, of which only shapes and None are looked at."""
+    given = [i for i, array in enumerate(ordered) if array is not None]
+    place = {argument: array for array, argument in enumerate(given)}
+    slots = [(place.get(argument, -1), channel) for argument, channel in loss._slots(ordered, channels_last)]
+    predictions = len(slots) - len(loss._description.constants)
+    first = len(ordered[given[0]].shape) if given else 0
+    last = [channels_last and loss._moves_channels and len(ordered[i].shape) == first > 1 for i in given]
+    levels = predictions if loss._description.is_list and loss._is_reduced else 0
+
+    packed, pointers = _packed(options)
+    tensors = [_abi.ProgramTensor(array, channel, array >= 0 and last[array]) for array, channel in slots]
+    head = sizeof(_abi.Program) + len(slots) * sizeof(_abi.ProgramTensor)
+    options_at = head + len(pointers) * sizeof(_abi.ProgramPointer)
+    header = _abi.Program(
+        struct_size=sizeof(_abi.Program),
+        non_finite=loss._execution.non_finite,
+        loss=loss._program_name.encode(),
+        items=not loss._is_reduced,
+        arrays=len(given),
+        predictions=len({array for array, _ in slots[:predictions] if array >= 0}),
+        tensors=len(slots),
+        pointers=len(pointers),
+        options_at=options_at,
+    )
+    moved = [
+        _abi.ProgramPointer(at + options_at, target + options_at, size, count_at + options_at if count_at else 0)
+        for at, target, size, count_at in pointers
+    ]
+    data = b"".join(map(bytes, (header, *tensors, *moved))) + packed
+    return _again(loss, data, slots, last, levels)
+
+
+_known: weakref.WeakValueDictionary[Any, Program] = weakref.WeakValueDictionary()
+
+
+def _again(loss: Loss, data: bytes, slots: list[tuple[int, int]], channels_last: list[bool], levels: int) -> Program:
+    # Not by the data alone: what a call returns is the loss's.
+    key = type(loss), loss._returned, data
+    program = _known.get(key)
+    if program is None:
+        program = _known.setdefault(key, Program(loss, data, slots, channels_last, levels))
+    return program
+
+
+def _packed(options: ctypes.Structure) -> tuple[bytes, list[tuple[int, int, int, int]]]:
+    """A struct with what it points to behind it, and its pointers: at, target, bytes, where their number is (0: none)."""
+    kind = type(options)
+    pieces = bytearray(options)
+    pieces.extend(bytes(-len(pieces) % 8))
+    pointers = []
+    for name, field_type, *_ in kind._fields_:
+        if not issubclass(field_type, ctypes._Pointer):
+            continue
+        at = getattr(kind, name).offset
+        pieces[at : at + 8] = bytes(8)
+        pointer = getattr(options, name)
+        if not pointer:
+            continue
+        target = len(pieces)
+        if issubclass(field_type._type_, ctypes.Structure):
+            content, inner = _packed(pointer.contents)
+            pointers.append((at, target, len(content), 0))
+            pointers += [(a + target, t + target, n, c + target if c else 0) for a, t, n, c in inner]
+        else:
+            count = getattr(options, name + "_length")
+            content = ctypes.string_at(pointer, count * sizeof(field_type._type_))
+            pointers.append((at, target, len(content), getattr(kind, name + "_length").offset))
+            content = content or bytes(8)
+        pieces += content
+    return bytes(pieces), pointers
