@@ -1,0 +1,176 @@
+"""segloss for PaddlePaddle: a layer and a function for each loss, on tensors in the memory of the CPU.
+
+Constructors are those of the classes of `segloss`, and so are calls::
+
+    loss = segloss.paddle.DiceLoss(smooth=1.0)(logits, target)
+    loss = segloss.paddle.dice_loss(logits, target, smooth=1.0)
+
+Works in dygraph and, through operators that are registered on first use, in `paddle.jit.to_static` and static graphs.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import Any
+
+import paddle
+
+import segloss
+
+from .._loss import Loss as _Core
+from ..active_contour import _Function as _ActiveContourFunction
+from ..db_step import Step as _Step
+from ._run import evaluate as _evaluate
+
+__all__ = ["active_contour_loss", "db_step"]
+
+
+def _value(core: _Core, inputs: tuple, named: dict[str, Any]) -> Any:
+    value = _evaluate(*core.program(*inputs, **named))
+    if core.origin is not None:
+        return value, _evaluate(*core.origin.program(*inputs, **named))
+    return value
+
+
+class Loss(paddle.nn.Layer):
+    """What every loss layer has in common.
+
+    A call gives a tensor of rank 0, float32 (float64 for float64 predictions); the values that ``reduction="none"`` names;
+    or a dict of such tensors, of which ``"loss"`` alone has a gradient. Inputs are tensors on the CPU of any strides and
+    of the element types that the class of `segloss` takes; nothing is copied. A gradient has its prediction's type.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, what was expected and what came.
+    OSError
+        From ``backward()``, in Paddle's wrapping: an input was modified in place; a second derivative; a second
+        ``backward()`` through one loss, which Paddle's PyLayer cannot do.
+    """
+
+    _of: type[_Core]
+
+    def __init__(self, *arguments, **named):
+        super().__init__()
+        self._core = self._of(*arguments, **named)
+
+    def extra_repr(self):
+        return repr(self._core).partition("(")[2][:-1]
+
+
+def _layer(name: str, core: type[_Core]) -> type[Loss]:
+    @paddle.jit.marker.unified
+    def forward(self, *inputs, **named):
+        return _value(self._core, inputs, named)
+
+    # to_static counts the parameters.
+    call = inspect.signature(core._bound)
+    given = any(p.kind is p.VAR_POSITIONAL for p in call.parameters.values())
+    forward.__signature__ = inspect.signature(core._ordered) if given else call
+
+    summary = inspect.getdoc(core).partition("\n")[0]
+    doc = f"{summary}\n\nConstructor and call are those of `segloss.{name}`; what comes back: `segloss.paddle.Loss`."
+    members = {"_of": core, "forward": forward, "__doc__": doc, "__module__": __name__}
+    members["__signature__"] = inspect.signature(core)
+    return type(name, (Loss,), members)
+
+
+@functools.lru_cache(maxsize=256)
+def _made(core: type[_Core], options: tuple[tuple[str, Any], ...]) -> _Core:
+    return core(**dict(options))
+
+
+def _function(name: str, core: type[_Core]):
+    parameters = inspect.signature(core).parameters
+
+    def function(*inputs, **named):
+        options = {option: named.pop(option) for option in parameters if option in named}
+        try:
+            made = _made(core, tuple(options.items()))
+        except TypeError:  # a list, which cannot be looked up, or what the constructor refuses
+            made = core(**options)
+        return _value(made, inputs, named)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"``{core.__name__}(**options)(*inputs)``, the options by their names."
+    return function
+
+
+for _name, _core in segloss.LOSSES.items():
+    globals()[_name] = _layer(_name, _core)
+    _short = _core._description.name + "_loss"
+    globals()[_short] = _function(_short, _core)
+    __all__ += [_name, _short]
+
+
+class DBLoss(globals()["DBLoss"]):
+    """PaddleOCR's ``DBLoss``, called as that: ``loss(predicts, labels)``.
+
+    Takes its configuration's keywords, and like it ignores those that it does not know; `segloss.DBLoss` describes them and
+    the ones that are ours. The place of the class in a configuration is all that changes.
+
+    Inputs
+    ------
+    predicts : dict
+        ``"maps"``, N x 3 x H x W, are P, T and B. With ``"distance_maps"`` the first of ``"cbn_maps"`` is balanced like P,
+        with weight 1, and there is a part ``"loss_cbn"``.
+    labels : list
+        Image, threshold map, threshold mask, shrink map and shrink mask. The image is not looked at.
+
+    Or ``loss(maps, threshold_map, threshold_mask, shrink_map, shrink_mask)``, as in `segloss`.
+
+    Returns
+    -------
+    dict of Tensor
+        ``loss``, which has the gradient, ``loss_shrink_maps``, ``loss_threshold_maps`` and ``loss_binary_maps``.
+    """
+
+    def __init__(self, *arguments, **named):
+        known = inspect.signature(segloss.DBLoss).parameters
+        super().__init__(*arguments, **{name: value for name, value in named.items() if name in known})
+
+    @paddle.jit.marker.unified
+    def forward(self, predicts, labels, threshold_mask=None, shrink_map=None, shrink_mask=None):
+        if not isinstance(predicts, dict):
+            return _value(self._core, (predicts, labels, threshold_mask, shrink_map, shrink_mask), {})
+        if not isinstance(labels, (list, tuple)) or len(labels) != 5:
+            raise ValueError(
+                "labels: expected [image, threshold_map, threshold_mask, shrink_map, shrink_mask], got "
+                + (f"{len(labels)} of them" if isinstance(labels, (list, tuple)) else type(labels).__name__)
+            )
+        losses = _value(self._core, (predicts["maps"], *labels[1:]), {})
+        if "distance_maps" in predicts:
+            balanced = _value(self._balance, (predicts["cbn_maps"][:, 0], *labels[3:]), {})
+            losses["loss"] = losses["loss"] + balanced
+            losses["loss_cbn"] = balanced.detach()
+        return losses
+
+    @property
+    def _balance(self) -> _Core:
+        given = inspect.signature(segloss.DBLoss).bind(*self._core._arguments[0], **self._core._arguments[1]).arguments
+        shared = ("balance_loss", "main_loss_type", "fallback_negative_num", "non_finite")
+        options = {name: given[name] for name in shared if name in given}
+        return segloss.BalanceLoss(**options, negative_ratio=given.get("ohem_ratio", 3))
+
+
+def active_contour_loss(y_true, y_pred, weight: float = 10):
+    """``ActiveContourLoss(weight)(y_pred, y_true)``: the published form, with the original's order of arguments."""
+    return _value(_made(_ActiveContourFunction, (("weight", weight),)), (y_pred, y_true), {})
+
+
+def db_step(prob, thresh, k: float = 50):
+    """The approximate step function of Differentiable Binarization, ``σ(k·(prob - thresh))``, with both gradients.
+
+    Parameters
+    ----------
+    prob, thresh : equal shapes, one element type; float32, float64, float16 or bfloat16
+    k : float, default 50
+        Steepness.
+
+    Returns
+    -------
+    Tensor
+        In prob's shape and type.
+    """
+    return _value(_made(_Step, (("k", k),)), (prob, thresh), {})
