@@ -75,9 +75,9 @@ def cases():
     yield "structure-levels", segloss.StructureLoss(return_parts=True), levels, ("pred",)
     none = {"pred": pred, "mask": mask.astype(np.float32)}
     yield "structure-none", segloss.StructureLoss(reduction="none"), none, ("pred",)
-    pred, labels = boundary_cases.draw((2, 3, 13, 17), dtype=np.float32)[:2]
-    yield "boundary", segloss.BoundaryLoss(), {"pred": pred, "labels": labels}, ("pred",)
-    yield "boundary-none", segloss.BoundaryLoss(reduction="none"), {"pred": pred, "labels": labels}, ("pred",)
+    inputs = boundary_cases.draw((2, 3, 13, 17), dtype=np.float32)
+    yield "boundary", segloss.BoundaryLoss(), inputs, ("logits",)
+    yield "boundary-none", segloss.BoundaryLoss(reduction="none"), inputs, ("logits",)
     for name, arrange in (("maps", dict), ("rows", ctpn_cases.rows), ("heads", ctpn_cases.heads)):
         inputs = arrange(ctpn_cases.draw((1, 5, 7, 3), dtype=np.float32))
         yield f"ctpn-{name}", segloss.CTPNLoss(), inputs, ctpn_cases.PREDICTIONS
