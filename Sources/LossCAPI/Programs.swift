@@ -281,6 +281,9 @@ private struct Program {
     }
 }
 
+/// More than any loss has.
+private let maxArrays = 32
+
 private func withProgram(
     _ program: UnsafeRawPointer?, _ size: Int64, _ arrays: UnsafePointer<segloss_tensor>?, _ count: Int32,
     _ error: UnsafeMutablePointer<segloss_error>?, _ body: (Program, Call) throws(LossError) -> Void
@@ -295,10 +298,10 @@ private func withProgram(
         defer { base.deallocate() }
         base.copyMemory(from: program, byteCount: Int(size))
         let header = base.load(as: segloss_program.self)
-        guard header.struct_size == least, (0...32).contains(header.tensors) else {
+        guard header.struct_size == least, (0...Int32(maxArrays)).contains(header.tensors) else {
             throw LossError(.structSize, "program: its header is not one of this version's")
         }
-        let slots = UnsafeMutablePointer<segloss_tensor>.allocate(capacity: 32)
+        let slots = UnsafeMutablePointer<segloss_tensor>.allocate(capacity: maxArrays)
         defer { slots.deallocate() }
         let bound = try Program(base, size: Int(size), slots, arrays, count)
         try body(bound, try bound.call())
@@ -353,21 +356,22 @@ public func segloss_program_outputs(
     _ statistics: UnsafeMutablePointer<Int64>!, _ parts: UnsafeMutablePointer<Int64>!,
     _ value: UnsafeMutablePointer<segloss_tensor>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    var shapes: [segloss_tensor] = []
-    for i in 0..<max(0, Int(count)) where arrays != nil {
-        shapes.append(arrays[i])
-        // Nothing is read.
-        shapes[i].data = UnsafeMutableRawPointer(bitPattern: 64)
+    // Nothing is read.
+    let shapes = UnsafeBufferPointer(start: arrays, count: arrays == nil ? 0 : min(max(0, Int(count)), maxArrays)).map { array in
+        var shape = array
+        shape.data = UnsafeMutableRawPointer(bitPattern: 64)
+        return shape
     }
-    return withProgram(program, size, arrays == nil ? nil : shapes, count, error) { (program, call) throws(LossError) in
-        let hasItems = program.header.items != 0
-        statistics?.pointee = hasItems ? 0 : Int64(call.statisticsCount)
-        parts?.pointee = hasItems ? 0 : Int64(call.partsCount)
-        guard let value else { return }
-        let type = call.prediction.type
-        value.pointee = dense(
-            hasItems && call.itemsAreElements ? type : type == .f64 ? .f64 : .f32,
-            hasItems ? call.itemsShape ?? Extents() : Extents())
+    return shapes.withUnsafeBufferPointer { shapes in
+        withProgram(program, size, arrays == nil ? nil : shapes.baseAddress, count, error) { (program, call) throws(LossError) in
+            let hasItems = program.header.items != 0
+            statistics?.pointee = hasItems ? 0 : Int64(call.statisticsCount)
+            parts?.pointee = hasItems ? 0 : Int64(call.partsCount)
+            let type = call.prediction.type
+            value?.pointee = dense(
+                hasItems && call.itemsAreElements ? type : type == .f64 ? .f64 : .f32,
+                hasItems ? call.itemsShape ?? Extents() : Extents())
+        }
     }
 }
 

@@ -14,6 +14,8 @@ public protocol Loss {
     /// Entries of the statistics array. The first `sums` add up over batches.
     var statisticsCount: Int { get }
 
+    /// This loss with what it has to read before its sweeps: what selects elements within a sum.
+    func prepared() throws(LossError) -> Self
     /// Internal: operands, sums, scratch.
     var plan: Plan { get }
     /// That of the gradient, where it reads more.
@@ -38,6 +40,7 @@ public struct Plan {
 }
 
 extension Loss {
+    public func prepared() throws(LossError) -> Self { self }
     public var gradientPlan: Plan { plan }
     public var worksInPlace: Bool { true }
 
@@ -55,7 +58,9 @@ extension Loss {
     public func select(_ statistics: inout [Double], _ histograms: [UInt32]) throws(LossError) {}
 
     /// The first phase: an array that depends on the inputs alone.
-    public func statistics() throws(LossError) -> [Double] {
+    public func statistics() throws(LossError) -> [Double] { try prepared().swept() }
+
+    private func swept() throws(LossError) -> [Double] {
         var sweep = plan.sweep
         sweep.checksValues = true
         let result = try sweep.run { accumulate($0) }
@@ -69,13 +74,20 @@ extension Loss {
         _ statistics: [Double], gradOutput: Double, gradients: [Tensor?]
     ) throws(LossError) -> Parts {
         try requireStatistics(count: statistics.count)
-        return try finishChecked(statistics, gradOutput, try checked(gradients))
+        let gradients = try checked(gradients)
+        let parts = try parts(statistics)
+        guard gradients.contains(where: { $0 != nil }) else { return parts }
+        try prepared().writeGradients(parts, gradOutput, gradients)
+        return parts
     }
 
     /// Both phases.
     public func callAsFunction(gradOutput: Double, gradients: [Tensor?]) throws(LossError) -> Parts {
         let gradients = try checked(gradients)
-        return try finishChecked(try statistics(), gradOutput, gradients)
+        let loss = try prepared()
+        let parts = try parts(loss.swept())
+        try loss.writeGradients(parts, gradOutput, gradients)
+        return parts
     }
 
     public func requireStatistics(count: Int) throws(LossError) {
@@ -93,14 +105,6 @@ extension Loss {
             try tensor.requireShape(of: first)
             try tensor.requireType(of: first)
         }
-    }
-
-    private func finishChecked(
-        _ statistics: [Double], _ gradOutput: Double, _ gradients: [Tensor?]
-    ) throws(LossError) -> Parts {
-        let parts = try parts(statistics)
-        try writeGradients(parts, gradOutput, gradients)
-        return parts
     }
 
     /// The gradients, which are checked, of parts that somebody has made.

@@ -363,7 +363,12 @@ public struct BalanceLoss: Loss {
         self.gt = gt.droppingUnitChannel()
         self.mask = mask.droppingUnitChannel()
         try self.pred.requireRank(3, "N x H x W")
-        thresholds = try term.thresholds(plan.sweep, values)
+    }
+
+    public func prepared() throws(LossError) -> BalanceLoss {
+        var loss = self
+        loss.thresholds = try term.thresholds(plan.sweep, values)
+        return loss
     }
 
     public var predictions: [Tensor] { [pred] }

@@ -93,7 +93,12 @@ public struct DBLoss: Loss {
         self.execution = execution
         try self.prob.requireRank(3, "N x H x W")
         try requireArguments()
-        thresholds = try term.shrink.thresholds(plan.sweep, shrinkValues)
+    }
+
+    public func prepared() throws(LossError) -> DBLoss {
+        var loss = self
+        loss.thresholds = try term.shrink.thresholds(plan.sweep, shrinkValues)
+        return loss
     }
 
     public var predictions: [Tensor] { [prob] + (maps.map { [$0.thresh, $0.binary] } ?? []) }

@@ -194,6 +194,11 @@ NUMBERS = {
     **{f"SEGLOSS_CONTOUR_{name.upper()}": number for name, number in _abi.CONTOUR_VARIANT.items()},
     **{f"SEGLOSS_BOUNDARY_{name.upper()}": number for name, number in _abi.BOUNDARY_VARIANT.items()},
     "SEGLOSS_STRUCTURE_LEVEL_PARTS": _abi.STRUCTURE_LEVEL_PARTS,
+    "SEGLOSS_STRUCTURE_LEVEL_STATISTICS": _abi.STRUCTURE_LEVEL_STATISTICS,
+    "SEGLOSS_DB_STATISTICS": _abi.DB_STATISTICS["published"],
+    "SEGLOSS_DB_STATISTICS_PAPER": _abi.DB_STATISTICS["paper"],
+    "SEGLOSS_DB_STATISTICS_SHRINK": _abi.DB_STATISTICS["shrink"],
+    "SEGLOSS_DENSE": _abi.DENSE,
     "SEGLOSS_MAIN_DICE": _abi.MAIN_LOSS["DiceLoss"],
     "SEGLOSS_MAIN_BCE": _abi.MAIN_LOSS["BCELoss"],
     "SEGLOSS_MAIN_MASK_L1": _abi.MAIN_LOSS["MaskL1Loss"],
@@ -210,6 +215,17 @@ def test_no_number_is_left_out():
     constants = [value for name, value in vars(_abi).items() if name.isupper() and isinstance(value, (int, dict))]
     ours = [n for value in constants for n in (value.values() if isinstance(value, dict) else [value])]
     assert sorted(ours) == sorted(NUMBERS.values())
+
+
+# Where the header has one number for several losses.
+SHARED = {"dice": "overlap", "iou": "overlap", "tversky": "overlap", "focal_tversky": "overlap", "l1_balance_ce": "db"}
+SHARED |= {"bce": "mean", "focal": "mean", "smooth_l1": "mean"}
+
+
+@pytest.mark.parametrize("loss", [*_abi.LOSSES, _abi.STRUCTURE], ids=lambda loss: loss.name)
+def test_statistics(loss, compiled):
+    name = SHARED.get(loss.name, loss.name)
+    assert loss.statistics == compiled["value"][f"SEGLOSS_{name.upper()}_STATISTICS"]
 
 
 def test_element_types(compiled):
@@ -244,7 +260,11 @@ def test_function(name):
     declared = vars(_abi.lib).get(name)
     assert declared is not None, f"{name} is not declared"
     assert declared.restype is mirrored(result)
-    assert list(declared.argtypes) == [mirrored(type_) for type_, _ in arguments]
+    if name.startswith("segloss_program_"):  # addresses as numbers
+        expected = [ctypes.c_void_p if type_.endswith("*") else mirrored(type_) for type_, _ in arguments]
+    else:
+        expected = [mirrored(type_) for type_, _ in arguments]
+    assert list(declared.argtypes) == expected
 
 
 def test_nothing_else_is_declared():

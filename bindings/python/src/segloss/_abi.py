@@ -461,8 +461,9 @@ class ProgramPointer(Structure):
     _fields_ = [("at", c_uint32), ("target", c_uint32), ("bytes", c_uint32), ("count_at", c_uint32)]
 
 
-# Python's names of parts, where C could not have them.
-FIELDS = {"union": "union_"}
+def part(parts: Structure, name: str) -> float:
+    """A part by Python's name, which C may not have for a word of its own."""
+    return getattr(parts, name if hasattr(parts, name) else name + "_")
 
 
 def part_names(description: "Description") -> tuple[str, ...]:
@@ -622,7 +623,7 @@ _declare("structure_items", [_TENSOR] * 2 + [POINTER(StructureOptions)] + [_TENS
 
 # Addresses as numbers: what is passed at every step of a training has been looked up before.
 _program = [c_void_p, c_int64, c_void_p, c_int32]
-program_outputs = _declare("program_outputs", _program + [POINTER(c_int64)] * 2 + [_TENSOR, POINTER(Error)])
+program_outputs = _declare("program_outputs", _program + [c_void_p] * 4)
 program_forward = _declare("program_forward", _program + [c_void_p, c_int64] * 2 + [c_void_p, c_void_p])
 program_value = _declare("program_value", _program + [c_void_p, c_int64] * 2 + [c_void_p, c_void_p])
 program_gradient = _declare("program_gradient", _program + [c_void_p, c_int64, c_void_p, c_void_p, c_void_p])

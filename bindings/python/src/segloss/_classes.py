@@ -131,7 +131,7 @@ class SmoothLoss(OverlapLoss):
         super().__init__({"smooth": smooth}, **options)
 
     def _bound(self, input, target, smooth=None, *, mask=None):
-        return self._with(smooth=smooth), self._ordered(input, target, mask=mask)
+        return {"smooth": smooth}, self._ordered(input, target, mask=mask)
 
 
 class PointwiseLoss(ItemLoss):

@@ -67,7 +67,8 @@ class Loss:
         self._given: dict[Any, ctypes.Structure] = {}
 
     def __call__(self, *inputs, **named):
-        options, ordered = self._bound(*inputs, **named)
+        given, ordered = self._bound(*inputs, **named)
+        options = self._with(given)
         return self._numbers(self._evaluate(options, self._views(ordered)))
 
     def program(self, *inputs, channels_last: bool = False, **named) -> tuple[Program, tuple[Any, ...]]:
@@ -76,12 +77,16 @@ class Loss:
         Arguments are those of a call, arrays of any kind that have a ``shape``; their values are not looked at. With
         ``channels_last`` the last dimension of the predictions, and of what has as many dimensions, is the channels'.
         """
-        options, ordered = self._bound(*inputs, **named)
+        given, ordered = self._bound(*inputs, **named)
+        return self._program(given, ordered, channels_last), tuple(array for array in ordered if array is not None)
+
+    def _program(self, given: Mapping[str, Any], ordered: tuple[Any, ...], channels_last: bool = False) -> Program:
+        options = self._with(given)
         key = id(options), channels_last, self._pattern(ordered, channels_last)
         program = self._programs.get(key)
         if program is None:
             program = self._programs[key] = make(self, options, ordered, channels_last)
-        return program, tuple(array for array in ordered if array is not None)
+        return program
 
     def value_and_grad(self, *inputs, out=None, grad_output: float = 1.0, **named):
         """Value, and the gradient times ``grad_output``, written into ``out`` if that is given.
@@ -102,7 +107,8 @@ class Loss:
         grad : ndarray or tuple of ndarray
             In the prediction's shape and element type.
         """
-        options, ordered = self._bound(*inputs, **named)
+        given, ordered = self._bound(*inputs, **named)
+        options = self._with(given)
         views = self._views(ordered)
         grads, targets = self._outputs(views, out)
         return self._numbers(self._evaluate(options, views, targets, grad_output)), grads
@@ -120,9 +126,9 @@ class Loss:
 
     # What subclasses may change.
 
-    def _bound(self, *inputs, **named) -> tuple[ctypes.Structure, tuple[Any, ...]]:
-        """The options of a call and its arguments in C's order."""
-        return self._options, self._ordered(*inputs, **named)
+    def _bound(self, *inputs, **named) -> tuple[dict[str, Any], tuple[Any, ...]]:
+        """The numbers that a call gives in place of the constructor's (or None), and its arguments in C's order."""
+        return {}, self._ordered(*inputs, **named)
 
     def _ordered(self, *inputs, **named) -> tuple[Any, ...]:
         raise NotImplementedError
@@ -146,6 +152,10 @@ class Loss:
             return tuple(None if array is None else len(array.shape) for array in ordered)
         return tuple(array is None for array in ordered)
 
+    def _leading(self, ordered: tuple[Any, ...]) -> int:
+        """How many of the arguments, the first ones, are predictions."""
+        return len(self._description.predictions)
+
     def _slots(self, ordered: tuple[Any, ...], channels_last: bool) -> list[tuple[int, int]]:
         """Which argument each of C's tensors is, and which channel of it; -1: none, and the whole."""
         return [(-1 if array is None else i, -1) for i, array in enumerate(ordered)]
@@ -154,7 +164,7 @@ class Loss:
         """How many statistics there are."""
         return self._description.statistics
 
-    def _with(self, **given) -> ctypes.Structure:
+    def _with(self, given: Mapping[str, Any]) -> ctypes.Structure:
         """The options with the numbers that a call gives; None leaves the constructor's."""
         given = {name: _call.number(name, value) for name, value in given.items() if value is not None}
         if not given:
@@ -195,7 +205,7 @@ class Loss:
 
     def _numbers(self, parts: ctypes.Structure) -> Any:
         """What a call returns of the numbers of C's struct."""
-        return self._result(parts.loss, lambda name: getattr(parts, _abi.FIELDS.get(name, name)))
+        return self._result(parts.loss, lambda name: _abi.part(parts, name))
 
     def _result(self, loss: Any, part: Callable[[str], Any], levels: int = 0) -> Any:
         """What a call returns, of numbers or of a framework's tensors."""
@@ -224,7 +234,8 @@ class ItemLoss(Loss):
     def __call__(self, *inputs, **named):
         if self._is_reduced:
             return super().__call__(*inputs, **named)
-        options, ordered = self._bound(*inputs, **named)
+        given, ordered = self._bound(*inputs, **named)
+        options = self._with(given)
         views = self._views(ordered)
         values, target = self._values(views)
         self._run_items(options, views, None, target, None)
@@ -233,7 +244,8 @@ class ItemLoss(Loss):
     def value_and_grad(self, *inputs, out=None, grad_output=1.0, **named):
         if self._is_reduced:
             return super().value_and_grad(*inputs, out=out, grad_output=grad_output, **named)
-        options, ordered = self._bound(*inputs, **named)
+        given, ordered = self._bound(*inputs, **named)
+        options = self._with(given)
         views = self._views(ordered)
         values, target = self._values(views)
         if np.ndim(grad_output) == 0:

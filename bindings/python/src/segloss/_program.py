@@ -114,7 +114,11 @@ class Program:
         statistics, parts = ctypes.c_int64(), ctypes.c_int64()
         value, error = _abi.Tensor(), _abi.Error()
         status = _abi.program_outputs(
-            self.address, self.size, addressof(arrays), len(tensors), statistics, parts, value, error
+            self.address,
+            self.size,
+            addressof(arrays),
+            len(tensors),
+            *map(ctypes.byref, (statistics, parts, value, error)),
         )
         self.check(status, error)
         return statistics.value, parts.value, value
@@ -289,7 +293,7 @@ def make(loss: Loss, options: ctypes.Structure, ordered: Sequence[Any], channels
         loss=loss._program_name.encode(),
         items=not loss._is_reduced,
         arrays=len(given),
-        predictions=len({array for array, _ in slots[:predictions] if array >= 0}),
+        predictions=sum(argument < loss._leading(ordered) for argument in given),
         tensors=len(slots),
         pointers=len(pointers),
         options_at=options_at,

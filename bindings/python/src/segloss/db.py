@@ -155,6 +155,9 @@ class DBLoss(Loss):
     def _pattern(self, ordered, channels_last):
         return super()._pattern(ordered, channels_last), self._count("maps", ordered[0].shape, channels_last)
 
+    def _leading(self, ordered):
+        return 1
+
     def _slots(self, ordered, channels_last):
         if self._count("maps", ordered[0].shape, channels_last) == 3:
             return [(0, 0), (0, 1), (0, 2), (1, -1), (2, -1), (3, -1), (4, -1)]
@@ -192,6 +195,6 @@ class DBLoss(Loss):
         parts = self._evaluate(self._options, views, targets, grad_output)
         if targets[1] is None:
             grad[:, 1] = 0  # nothing reads the threshold map
-        return self._result(parts), grad
+        return self._numbers(parts), grad
 
     value_and_grad.__doc__ = Loss.value_and_grad.__doc__

@@ -9,6 +9,25 @@ from ._loss import Loss
 from ._tensor import prediction, view
 
 
+class DBStep(Loss):
+    """`db_step` as a loss without a reduction, which is how frameworks carry it."""
+
+    _description = _abi.DB_STEP
+    _is_reduced = False
+    _has_map = True
+    statistics_add = False
+    statistics_add_reason = "a map has no statistics"
+
+    def __init__(self, k: float = 50):
+        super().__init__(_abi.DBStepOptions(k=_call.number("k", k)), "propagate", False)
+
+    def _ordered(self, prob, thresh):
+        return prob, thresh
+
+    def _items(self, shape):
+        return shape
+
+
 def db_step(prob, thresh, k: float = 50) -> np.ndarray:
     """The approximate step function of Differentiable Binarization, ``σ(k·(prob - thresh))``.
 

@@ -107,4 +107,4 @@ class FocalLoss(PointwiseLoss):
         super().__init__(options, reduction, non_finite, return_parts)
 
     def _bound(self, input, target, alpha=None, gamma=None, smooth=None, *, weight=None, mask=None):
-        return self._with(alpha=alpha, gamma=gamma), self._ordered(input, target, weight=weight, mask=mask)
+        return {"alpha": alpha, "gamma": gamma}, self._ordered(input, target, weight=weight, mask=mask)

@@ -62,5 +62,5 @@ class FocalTverskyLoss(OverlapLoss):
         super().__init__({"alpha": alpha, "beta": beta, "gamma": gamma, "smooth": smooth}, **options)
 
     def _bound(self, input, target, smooth=None, alpha=None, beta=None, gamma=None, *, mask=None):
-        options = self._with(smooth=smooth, alpha=alpha, beta=beta, gamma=gamma)
-        return options, self._ordered(input, target, mask=mask)
+        given = {"smooth": smooth, "alpha": alpha, "beta": beta, "gamma": gamma}
+        return given, self._ordered(input, target, mask=mask)

@@ -125,6 +125,9 @@ class StructureLoss(ItemLoss):
             raise ValueError("pred: reduction 'none' is of one prediction, got a list")
         return *pred, mask
 
+    def _leading(self, ordered):
+        return len(ordered) - 1
+
     def _items(self, shape):
         return (shape[0], shape[1]) if len(shape) == 4 else (*shape[:1], 1)
 

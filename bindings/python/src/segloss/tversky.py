@@ -58,4 +58,4 @@ class TverskyLoss(OverlapLoss):
         super().__init__({"alpha": alpha, "beta": beta, "smooth": smooth}, **options)
 
     def _bound(self, input, target, smooth=None, alpha=None, beta=None, *, mask=None):
-        return self._with(smooth=smooth, alpha=alpha, beta=beta), self._ordered(input, target, mask=mask)
+        return {"smooth": smooth, "alpha": alpha, "beta": beta}, self._ordered(input, target, mask=mask)

@@ -1,0 +1,293 @@
+"""Calls as data: the same bits as the calls, the same shapes in Python's arithmetic as in the library's, and programs that
+are broken are refused."""
+
+import copy
+import ctypes
+import pickle
+
+import numpy as np
+import pytest
+import segloss
+from segloss import _abi, _tensor
+from segloss.db_step import DBStep
+
+import window_cases
+from program_cases import cases
+from support import PREDICTION_TYPES
+
+CASES = {case.name: case for case in cases()}
+
+
+def view(array):
+    return _tensor.view("array", array)
+
+
+def frame_of(program, arrays):
+    return program.frame(tuple((a.dtype, a.shape, a.strides) for a in arrays), lambda: describe(arrays))
+
+
+def describe(arrays):
+    return [view(a).descriptor() for a in arrays]
+
+
+def run(program, arrays, grad_output=1.0, shards=None):
+    """(value, parts, gradients) by the library's functions for programs."""
+    frame = frame_of(program, arrays)
+    type_ = {(2, 32): np.float32, (2, 64): np.float64, (2, 16): np.float16}.get(frame.value_type, arrays[0].dtype)
+    addresses = [view(a).pointer for a in arrays]
+    statistics = np.zeros(frame.count)
+    value = np.empty(frame.value_shape, type_)
+    frame.forward(addresses, value.ctypes.data, statistics.ctypes.data if frame.count else None)
+    parts = np.array(frame.parts[: len(program.parts)])
+    if shards is not None:
+        statistics = shards(statistics)
+    factor = np.array(np.broadcast_to(np.float64(grad_output), value.shape), order="C")
+    gradients = [np.full_like(a, np.nan) for a in arrays[: program.predictions]]
+    frame.gradient(
+        addresses,
+        statistics.ctypes.data if frame.count else None,
+        len(statistics),
+        factor.ctypes.data,
+        [(g.ctypes.data, view(g).strides) for g in gradients],
+        factor_type=(2, 64),
+    )
+    frame.release()
+    return value, parts, gradients
+
+
+def flat(inputs):
+    """The values of the arguments, levels one by one."""
+    return [a for v in inputs.values() for a in (v if isinstance(v, list) else [v])]
+
+
+def same(got, wanted):
+    """Numbers, or dicts of them: parts of levels are dicts again. NaN is a part of some."""
+    if isinstance(wanted, dict):
+        return list(got) == list(wanted) and all(same(got[key], wanted[key]) for key in wanted)
+    if isinstance(wanted, list):
+        return len(got) == len(wanted) and all(map(same, got, wanted))
+    return np.float64(got).tobytes() == np.float64(wanted).tobytes()
+
+
+@pytest.mark.parametrize("kind", PREDICTION_TYPES)
+@pytest.mark.parametrize("name", CASES)
+def test_same_bits_as_the_call(name, kind):
+    case = CASES[name]
+    inputs = case.draw(PREDICTION_TYPES[kind])
+    loss = case.make()
+    program, arrays = loss.program(**inputs)
+    value, parts, gradients = run(program, arrays, -1.7)
+    wanted, wanted_gradients = case.numpy(PREDICTION_TYPES[kind], -1.7)
+    if program.is_reduced:
+        number = wanted["loss"] if isinstance(wanted, dict) else wanted
+        assert value.tobytes() == np.array(number, value.dtype).tobytes()
+        assert value.dtype == (np.float64 if kind == "f64" else np.float32)
+        got = program.result(parts[0], parts)
+        assert same(got, wanted)
+    else:
+        assert (
+            value.astype(wanted.dtype).tobytes()
+            == np.asarray(wanted).astype(value.dtype).astype(wanted.dtype).tobytes()
+        )
+    for got, want in zip(gradients, wanted_gradients, strict=True):
+        assert got.tobytes() == want.tobytes()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_shapes_are_the_librarys(name):
+    case = CASES[name]
+    program, arrays = case.make().program(**case.draw(np.float32))
+    statistics, parts, value = program.checked(describe(arrays))
+    outputs = program.outputs(arrays)
+    assert (outputs.statistics, outputs.parts) == (statistics, parts)
+    assert outputs.value == tuple(value.shape[: value.rank])
+    assert (value.type_code, value.type_bits) == (2, 32)
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if not n.startswith("ctpn")])
+def test_channels_last(name):
+    """Predictions, and what has as many dimensions, with their channels in the last: the same numbers."""
+    case = CASES[name]
+    inputs = case.draw(np.float32)
+    arrays = flat(inputs)
+    rank = arrays[0].ndim
+    if rank != 4:
+        pytest.skip("has no channels")
+
+    def moved(a):
+        return np.ascontiguousarray(np.moveaxis(a, 1, -1)) if a.ndim == rank else a
+
+    given = {k: [moved(a) for a in v] if isinstance(v, list) else moved(v) for k, v in inputs.items()}
+    loss = case.make()
+    program, arrays = loss.program(**given, channels_last=True)
+    value, parts, gradients = run(program, arrays, -1.7)
+    wanted, wanted_gradients = case.numpy(np.float32, -1.7)
+    if program.is_reduced:
+        assert same(program.result(parts[0], parts), wanted)
+    else:
+        wanted = np.moveaxis(wanted, 1, -1) if wanted.ndim == rank else wanted
+        assert value.shape == program.outputs(arrays).value
+        assert np.array_equal(value, np.asarray(wanted).astype(value.dtype))
+    for got, want in zip(gradients, wanted_gradients, strict=True):
+        assert np.array_equal(got, np.moveaxis(want, 1, -1))
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if CASES[n].make().statistics_add])
+def test_statistics_of_shards_are_added(name):
+    """Those of two halves one after the other are those of the whole; the gradient of a half is its half of it."""
+    case = CASES[name]
+    inputs = case.draw(np.float32)
+    arrays = flat(inputs)
+    if name.startswith("ctpn-rows") or any(len(a) < 2 for a in arrays):
+        pytest.skip("has no batch to split")
+    loss = case.make()
+    halves = [{k: v[i : i + 1] for k, v in inputs.items()} for i in range(2)]
+    frames = []
+    for half in halves:
+        program, arrays = loss.program(**half)
+        frame = frame_of(program, arrays)
+        statistics = np.zeros(frame.count)
+        frame.forward([view(a).pointer for a in arrays], None, statistics.ctypes.data)
+        frames.append((frame, arrays, statistics))
+    both = np.concatenate([statistics for _, _, statistics in frames])
+    value, _, gradients = run(*loss.program(**inputs))
+    for i, (frame, arrays, _) in enumerate(frames):
+        number = np.empty((), value.dtype)
+        frame.value([view(a).pointer for a in arrays], number.ctypes.data, both.ctypes.data, len(both))
+        assert number == pytest.approx(value, rel=1e-6)  # one rounding to float32 of nearly the same double
+        _, _, parts = run(*loss.program(**halves[i]), shards=lambda _: both)
+        for got, want in zip(parts, gradients):
+            assert np.allclose(got[0], want[i], rtol=1e-6, atol=1e-6 * np.abs(want).max())
+
+
+def test_those_that_do_not_add_say_why():
+    for name, case in CASES.items():
+        loss = case.make()
+        assert loss.statistics_add or loss.statistics_add_reason, name
+
+
+def test_maps_of_the_step_function():
+    rng = np.random.default_rng(0)
+    p, t, g = rng.random((3, 2, 5, 7)).astype(np.float32)
+    value, _, gradients = run(*DBStep(30).program(p, t), g)
+    assert np.array_equal(value, segloss.db_step(p, t, 30))
+    for got, want in zip(gradients, segloss.db_step_grad(p, t, g, 30)):
+        assert np.array_equal(got, want)
+
+
+def test_a_gradient_that_nothing_is_read_for_is_zero():
+    """Two maps of three: the threshold's gradient is written, in any order of dimensions."""
+    case = CASES["db-wenmuzhou-2"]
+    program, arrays = case.make().program(**case.draw(np.float32))
+    _, _, (gradient,) = run(program, arrays)
+    assert gradient[:, 0].any() and not gradient[:, 1].any()
+
+
+def test_equal_programs_are_one():
+    x, y = np.zeros((1, 1, 2, 2), np.float32), np.zeros((1, 1, 2, 2), np.uint8)
+    first, _ = segloss.DiceLoss().program(x, y)
+    assert segloss.DiceLoss().program(x, y)[0] is first
+    assert segloss.DiceLoss().program(x, y, smooth=1.0)[0] is first
+    assert segloss.DiceLoss(smooth=0.5).program(x, y)[0] is not first
+    assert segloss.DiceLoss().program(x, y, mask=y)[0] is not first
+    assert pickle.loads(pickle.dumps(first)) is first and copy.deepcopy(first) is first
+
+
+def test_options_at_the_call():
+    x, y = window_cases.logits(np.random.default_rng(0), (1, 1, 3, 4)), np.ones((1, 1, 3, 4))
+    value, _, _ = run(*segloss.DiceLoss().program(x, y, smooth=0.25))
+    assert value == segloss.DiceLoss(smooth=0.25)(x, y)
+    loss = segloss.DiceLoss()
+    for i in range(200):  # remembered ones are forgotten
+        value, _, _ = run(*loss.program(x, y, i))
+        assert value == loss(x, y, i)
+
+
+def test_sentences_have_pythons_names():
+    pred, mask = np.zeros((1, 1, 4, 4), np.float32), np.zeros((1, 1, 4, 5), np.float32)
+    with pytest.raises(ValueError, match="^mask: expected shape"):
+        run(*segloss.StructureLoss().program(pred, mask))
+    with pytest.raises(ValueError, match=r"^pred\[1\]: expected shape"):
+        run(*segloss.StructureLoss().program([pred, mask], pred))
+    with pytest.raises(ValueError, match="^logits: expected rank"):
+        run(*segloss.BoundaryLoss().program(pred[0], mask))
+
+
+# ---------------------------------------------------------------- broken programs
+
+
+def outcome(data, arrays, count=None):
+    tensors = (_abi.Tensor * len(arrays))(*describe(arrays))
+    value, error = _abi.Tensor(), _abi.Error()
+    memory = ctypes.create_string_buffer(data, len(data))
+    numbers = (ctypes.c_int64 * 2)()
+    at = ctypes.addressof
+    status = _abi.program_outputs(
+        at(memory), len(data), at(tensors), len(arrays) if count is None else count, at(numbers), at(numbers) + 8,
+        at(value), at(error),
+    )  # fmt: skip
+    assert error.status == status
+    return status, error.message.decode()
+
+
+def sample():
+    x, y = np.zeros((1, 3, 2, 2), np.float32), np.zeros((1, 3, 2, 2), np.uint8)
+    program, arrays = segloss.DiceLoss(class_weight=[1.0, 2.0, 3.0], classes=[0, 2, 1]).program(x, y)
+    return program.data, arrays
+
+
+def test_cut_programs_are_refused():
+    data, arrays = sample()
+    assert outcome(data, arrays)[0] == 0
+    for size in range(len(data)):
+        # The last number of the last array may be left out of it only together with the array's length.
+        assert outcome(data[:size], arrays)[0] != 0, size
+
+
+def test_words_that_say_something_else():
+    """Each 4-byte word replaced by numbers that lie: a status each time it is not another valid program."""
+    data, arrays = sample()
+    refused = 0
+    for at in range(0, len(data) - 3, 4):
+        for word in (0x7FFFFFF8, 0xFFFFFFFF, len(data), 0x80000000):
+            broken = data[:at] + word.to_bytes(4, "little") + data[at + 4 :]
+            refused += outcome(broken, arrays)[0] != 0
+    assert refused > len(data) // 4
+
+
+@pytest.mark.parametrize("count", [-1, 0, 1, 3, 2**31 - 1])
+def test_another_number_of_arrays(count):
+    data, arrays = sample()
+    status, sentence = outcome(data, arrays, count)
+    assert (status, sentence.split(":")[0]) == (8, "count")
+
+
+def test_unknown_loss():
+    data, arrays = sample()
+    at = data.index(b"dice")
+    status, sentence = outcome(data[:at] + b"DICE" + data[at + 4 :], arrays)
+    assert status == 9 and "DICE" in sentence
+
+
+def test_nothing():
+    error = _abi.Error()
+    assert _abi.program_outputs(None, 0, None, 0, None, None, None, ctypes.addressof(error)) == 1
+    data, _ = sample()
+    memory = ctypes.create_string_buffer(data, len(data))
+    at = ctypes.addressof(memory)
+    assert _abi.program_outputs(at, len(data), None, 2, None, None, None, None) == 8
+    assert _abi.program_forward(at, len(data), None, 2, None, 0, None, 0, None, None) == 8
+
+
+def test_wrong_lengths():
+    data, arrays = sample()
+    program, arrays = segloss.DiceLoss().program(*arrays)
+    frame = frame_of(program, arrays)
+    addresses = [view(a).pointer for a in arrays]
+    statistics = np.zeros(7)
+    number = np.zeros(())
+    for length in (0, 1, 2, 4, 5, 7, -3):
+        with pytest.raises(ValueError, match="^statistics: expected 3 entries"):
+            frame.value(addresses, number.ctypes.data, statistics.ctypes.data, length)
+    with pytest.raises(ValueError, match="^statistics: expected an array"):
+        frame.value(addresses, number.ctypes.data, None, 3)
