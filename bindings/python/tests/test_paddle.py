@@ -15,7 +15,6 @@ import pytest
 import segloss
 
 import boundary_cases
-import catalog
 import ctpn_cases
 import window_cases
 from catalog import BY_NAME, CATALOG
@@ -83,8 +82,8 @@ def cases():
         yield f"ctpn-{name}", segloss.CTPNLoss(), inputs, ctpn_cases.PREDICTIONS
     inputs = ctpn_cases.draw((1, 5, 7, 3), dtype=np.float32, side=False)
     yield "ctpn-no-side", segloss.CTPNLoss(return_parts=True), inputs, ctpn_cases.PREDICTIONS[:2]
-    bce = segloss.BalanceLoss(False, "BCELoss")
-    yield "balance-map", bce, catalog.triple(np.random.default_rng(3), SMALL), ("pred",)
+    inputs = BY_NAME["balance-bce"].draw(SMALL, dtype=np.float32)
+    yield "balance-map", segloss.BalanceLoss(False, "BCELoss"), inputs, ("pred",)
 
 
 CASES = {name: rest for name, *rest in cases()}
@@ -160,8 +159,6 @@ def check_gradients(wanting, grads):
 @pytest.mark.parametrize("name", CASES)
 def test_same_bits(name):
     loss, inputs, predictions = CASES[name]
-    if name == "balance-map":
-        inputs = {k: v.astype(np.float32) for k, v in inputs.items()}
     want, grads, factor = expected(loss, inputs)
     made, wanting = tensors(inputs, predictions)
     got = call(layer_of(loss), made)
@@ -416,8 +413,6 @@ def test_layers_copy_pickle_and_print(name):
     assert repr(layer) == repr(loss)
     assert layer.state_dict() == {} and layer.parameters() == []
     made, _ = tensors(inputs, ())
-    if name == "balance-map":
-        made = {k: v.astype("float32") for k, v in made.items()}
     want = total(call(layer, made))
     for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
         assert type(other) is type(layer) and repr(other) == repr(layer)
@@ -438,8 +433,8 @@ def test_functions(name):
     loss, inputs, _ = CASES[name]
     arguments, options = loss._arguments
     function = getattr(segloss.paddle, loss._description.name + "_loss")
-    if arguments or name == "balance-map" or isinstance(loss, (segloss.ActiveContourLoss, segloss.CrossEntropyLoss)):
-        return  # options without names; an order and a meaning of `weight` of their own, below
+    if arguments or isinstance(loss, segloss.ActiveContourLoss) or "weight" in options:
+        return  # options without names; the original's order, below; a weight that is the call's
     made, _ = tensors(inputs, ())
     check_value(function(**made, **options), loss(**inputs))
 
@@ -483,38 +478,33 @@ GRAPHS = [
 class Net(paddle.nn.Layer):
     """A loss behind an operation of Paddle's."""
 
-    def __init__(self, loss, names, predictions):
+    def __init__(self, loss, predictions):
         super().__init__()
-        self.loss, self.names, self.predictions = layer_of(loss), names, predictions
+        self.loss, self.predictions = layer_of(loss), predictions
 
-    def forward(self, *flat):
-        flat = list(flat)
-        inputs = {}
-        for name, count in self.names:
-            taken, flat = flat[: count or 1], flat[count or 1 :]
-            if name in self.predictions:
-                taken = [t * 2 for t in taken]
-            inputs[name] = taken if count else taken[0]
-        return call(self.loss, inputs)
+    def forward(self, inputs):
+        return call(self.loss, self.prepared(inputs))
+
+    @paddle.jit.not_to_static
+    def prepared(self, inputs):
+        doubled = {name: paddle.utils.map_structure(lambda t: t + t, inputs[name]) for name in self.predictions}
+        return {**inputs, **doubled}
 
 
 @pytest.mark.parametrize("full_graph", [True, False])
 @pytest.mark.parametrize("name", GRAPHS)
 def test_to_static(name, full_graph):
     loss, inputs, predictions = CASES[name]
-    inputs = {k: v.astype(np.float32) for k, v in inputs.items()} if name == "balance-map" else inputs
     halved = {
         k: [a / 2 for a in v] if isinstance(v, list) else v / 2 if k in predictions else v for k, v in inputs.items()
     }
     want, grads, factor = expected(loss, inputs)
     made, wanting = tensors(halved, predictions)
-    flat = [t for v in made.values() for t in (v if isinstance(v, list) else [v])]
-    names = [(k, len(v) if isinstance(v, list) else 0) for k, v in made.items()]
-    net = paddle.jit.to_static(Net(loss, names, predictions), full_graph=full_graph)
+    net = paddle.jit.to_static(Net(loss, predictions), full_graph=full_graph)
     for _ in range(2):  # the second time from Paddle's cache
         for t in wanting:
             t.clear_gradient(False)
-        got = net(*flat)
+        got = net(made)
         check_value(got, want)
         backward(got, factor)
         check_gradients(wanting, [2 * g for g in grads])

@@ -112,20 +112,3 @@ def db_step_grad(prob, thresh, grad_output, k: float = 50) -> tuple[np.ndarray, 
         None,
     )
     return grad_prob, grad_thresh
-
-
-class Step(Loss):
-    """`db_step` in the shape of a loss, for the modules of frameworks."""
-
-    _description = _abi.DB_STEP
-    _is_reduced = False
-    _has_map = True
-
-    def __init__(self, k: float = 50):
-        super().__init__(_abi.DBStepOptions(k=_call.number("k", k)), "propagate", False)
-
-    def _ordered(self, prob, thresh):
-        return prob, thresh
-
-    def _items(self, shape):
-        return shape

@@ -20,7 +20,7 @@ import segloss
 
 from .._loss import Loss as _Core
 from ..active_contour import _Function as _ActiveContourFunction
-from ..db_step import Step as _Step
+from ..db_step import DBStep as _DBStep
 from ._run import evaluate as _evaluate
 
 __all__ = ["active_contour_loss", "db_step"]
@@ -59,16 +59,19 @@ class Loss(paddle.nn.Layer):
         return repr(self._core).partition("(")[2][:-1]
 
 
+def _call(core: type[_Core]) -> inspect.Signature:
+    """The parameters of a call, with ``self``."""
+    bound = inspect.signature(core._bound)
+    given = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in bound.parameters.values())
+    return inspect.signature(core._ordered) if given else bound
+
+
 def _layer(name: str, core: type[_Core]) -> type[Loss]:
     @paddle.jit.marker.unified
     def forward(self, *inputs, **named):
         return _value(self._core, inputs, named)
 
-    # to_static counts the parameters.
-    call = inspect.signature(core._bound)
-    given = any(p.kind is p.VAR_POSITIONAL for p in call.parameters.values())
-    forward.__signature__ = inspect.signature(core._ordered) if given else call
-
+    forward.__signature__ = _call(core)  # to_static counts the parameters
     summary = inspect.getdoc(core).partition("\n")[0]
     doc = f"{summary}\n\nConstructor and call are those of `segloss.{name}`; what comes back: `segloss.paddle.Loss`."
     members = {"_of": core, "forward": forward, "__doc__": doc, "__module__": __name__}
@@ -82,10 +85,10 @@ def _made(core: type[_Core], options: tuple[tuple[str, Any], ...]) -> _Core:
 
 
 def _function(name: str, core: type[_Core]):
-    parameters = inspect.signature(core).parameters
+    parameters = _call(core).parameters
 
     def function(*inputs, **named):
-        options = {option: named.pop(option) for option in parameters if option in named}
+        options = {option: named.pop(option) for option in [*named] if option not in parameters}
         try:
             made = _made(core, tuple(options.items()))
         except TypeError:  # a list, which cannot be looked up, or what the constructor refuses
@@ -93,7 +96,9 @@ def _function(name: str, core: type[_Core]):
         return _value(made, inputs, named)
 
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"``{core.__name__}(**options)(*inputs)``, the options by their names."
+    function.__doc__ = (
+        f"``{core.__name__}(**options)(*inputs)``; what is no parameter of the call is an option, by its name."
+    )
     return function
 
 
@@ -173,4 +178,4 @@ def db_step(prob, thresh, k: float = 50):
     Tensor
         In prob's shape and type.
     """
-    return _value(_made(_Step, (("k", k),)), (prob, thresh), {})
+    return _value(_made(_DBStep, (("k", k),)), (prob, thresh), {})

@@ -47,7 +47,7 @@ def evaluate(program: Program, arrays: Sequence[Any]) -> Any:
         value.register_hook(call.refuse_again)
     else:
         value = call.value()
-    return program.result(value, call.parts and call.parts.unbind())
+    return program.result(value, None if call.parts is None else call.parts.unbind())
 
 
 # ---------------------------------------------------------------- tensors that are there
@@ -155,7 +155,7 @@ class _Loss(PyLayer):
         call.check_unchanged()
         gradients = call.gradient(factor, addressof(call.statistics) if call.statistics else None)
         if paddle.is_grad_enabled():  # create_graph
-            gradients = [g if g is None else _FirstOrder.apply(g, factor, *call.arrays) for g in gradients]
+            gradients = [None if g is None else _FirstOrder.apply(lambda: g, factor, *call.arrays) for g in gradients]
         return tuple(gradients)
 
 
@@ -163,9 +163,8 @@ class _FirstOrder(PyLayer):
     """A gradient that refuses to be differentiated: without this it would pass for a constant."""
 
     @staticmethod
-    def forward(ctx, gradient, *rest):
-        ctx.mark_not_inplace(gradient)
-        return gradient
+    def forward(ctx, gradient, *inputs):
+        return gradient()
 
     @staticmethod
     def backward(ctx, _):
