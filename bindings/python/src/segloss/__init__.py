@@ -35,7 +35,9 @@ from .tversky import TverskyLoss as TverskyLoss
 
 #: The classes by their names: what the modules of frameworks are made of.
 LOSSES = {
-    name: value for name, value in globals().copy().items() if isinstance(value, type) and issubclass(value, _Loss) and value is not _Loss
+    name: value
+    for name, value in globals().copy().items()
+    if isinstance(value, type) and issubclass(value, _Loss) and value is not _Loss
 }
 
 __version__ = _abi.version().decode()

@@ -133,17 +133,16 @@ class Loss:
     def _ordered(self, *inputs, **named) -> tuple[Any, ...]:
         raise NotImplementedError
 
-    @property
-    def _inputs(self) -> tuple[str, ...]:
+    def _inputs(self, ordered: tuple[Any, ...]) -> tuple[str, ...]:
         """Python's names of the arguments."""
-        return tuple(self._names.get(name, name) for name in self._description.inputs)
+        return tuple([self._names.get(name, name) for name in self._description.inputs])
 
     def _views(self, ordered: tuple[Any, ...]) -> list[View | None]:
         """A view of each argument, in C's order; None stays None where the argument is optional."""
         predictions = len(self._description.predictions)
         return [
             None if value is None and name in self._optional else (prediction if i < predictions else view)(name, value)
-            for i, (name, value) in enumerate(zip(self._inputs, ordered))
+            for i, (name, value) in enumerate(zip(self._inputs(ordered), ordered))
         ]
 
     def _pattern(self, ordered: tuple[Any, ...], channels_last: bool) -> tuple[Any, ...]:

@@ -158,6 +158,9 @@ class DBLoss(Loss):
     def _leading(self, ordered):
         return 1
 
+    def _inputs(self, ordered):
+        return "maps", *self._description.constants
+
     def _slots(self, ordered, channels_last):
         if self._count("maps", ordered[0].shape, channels_last) == 3:
             return [(0, 0), (0, 1), (0, 2), (1, -1), (2, -1), (3, -1), (4, -1)]

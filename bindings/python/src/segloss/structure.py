@@ -125,6 +125,11 @@ class StructureLoss(ItemLoss):
             raise ValueError("pred: reduction 'none' is of one prediction, got a list")
         return *pred, mask
 
+    def _inputs(self, ordered):
+        if len(ordered) == 2:
+            return "pred", "mask"
+        return *[f"pred[{i}]" for i in range(len(ordered) - 1)], "mask"
+
     def _leading(self, ordered):
         return len(ordered) - 1
 

@@ -1,0 +1,105 @@
+"""What the modules of frameworks share: names and signatures, all from the classes of losses."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from . import LOSSES
+from ._loss import Loss
+from ._program import Program
+
+
+def function_name(class_name: str) -> str:
+    """``DiceBCELoss`` as a function: ``dice_bce_loss``."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", class_name).lower()
+    # Names that are one word for all their capitals.
+    return words.replace("io_u", "iou")
+
+
+def call_parameters(cls: type[Loss]) -> list[inspect.Parameter]:
+    """The parameters of a call of a loss, its options left out."""
+    bound = cls._ordered if cls._bound is Loss._bound else cls._bound
+    return list(inspect.signature(bound).parameters.values())[1:]
+
+
+def function_signature(cls: type[Loss]) -> inspect.Signature:
+    """A call's parameters, then the class's options as keywords."""
+    call = call_parameters(cls)
+    names = {parameter.name for parameter in call}
+    options = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in list(inspect.signature(cls).parameters.values())
+        if parameter.name not in names and parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+    return inspect.Signature([*call, *options])
+
+
+def documented(cls: type[Loss], options: str) -> str:
+    """A class's docstring with a framework's own options behind the others, and without examples of arrays."""
+    doc = inspect.getdoc(cls) or ""
+    before, inputs, after = doc.partition("\n\nInputs\n")
+    after = after.partition("\n\nExamples\n")[0]
+    return f"{before}\n{inspect.cleandoc(options)}{inputs}{after}\n"
+
+
+@functools.lru_cache(maxsize=None)
+def _call_names(cls: type[Loss]) -> frozenset[str]:
+    return frozenset(parameter.name for parameter in call_parameters(cls))
+
+
+def split(cls: type[Loss], named: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Keywords of a function: those of the call, and the options."""
+    call = _call_names(cls)
+    return (
+        {name: value for name, value in named.items() if name in call},
+        {name: value for name, value in named.items() if name not in call},
+    )
+
+
+# ---------------------------------------------------------------- a call as text, for graphs
+
+
+def head(loss: Loss) -> str:
+    """A configured loss as text: its class and the arguments of its constructor."""
+    name = next((cls.__name__ for cls in type(loss).__mro__ if LOSSES.get(cls.__name__) is cls), type(loss).__name__)
+    positional, named = loss._arguments
+    return json.dumps([name, list(positional), named], default=_plain)
+
+
+def tail(given: dict[str, Any], ordered: tuple[Any, ...]) -> str:
+    """What a call adds: which of its arguments are there, and the numbers that replace the constructor's."""
+    numbers = [f"{name}={value!r}" for name, value in given.items() if value is not None]
+    return "|" + "".join(["-" if array is None else "+" for array in ordered]) + "|" + ",".join(numbers)
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(text: str) -> tuple[Loss, str, dict[str, float]]:
+    described, present, numbers = text.rsplit("|", 2)
+    name, positional, named = json.loads(described)
+    given = dict(item.split("=") for item in numbers.split(",") if item)
+    return _classes()[name](*positional, **named), present, {key: float(value) for key, value in given.items()}
+
+
+def program(text: str, arrays: list[Any]) -> Program:
+    """The program that head and tail describe, for its arrays."""
+    loss, present, given = _parsed(text)
+    rest = iter(arrays)
+    return loss._program(given, tuple(next(rest) if mark == "+" else None for mark in present))
+
+
+def _classes() -> dict[str, Callable[..., Loss]]:
+    from .db_step import DBStep
+
+    return {**LOSSES, "DBStep": DBStep}
+
+
+def _plain(value: Any) -> Any:
+    """Numbers and arrays that JSON does not know."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"an option of type {type(value).__name__} cannot be written down")

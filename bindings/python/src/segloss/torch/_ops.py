@@ -1,0 +1,266 @@
+"""Programs as operations of PyTorch.
+
+In eager mode an autograd Function, whose cost a training of small tensors notices; under ``torch.compile``,
+``torch.export`` and the transforms of ``torch.func`` operators ``segloss::<loss>`` that graphs can hold. Both run the
+same two functions below.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import LOSSES, _abi, _framework
+from .._program import Frame, Program, tensor
+from ..db_step import DBStep
+
+_TYPES = {
+    torch.float32: (2, 32),
+    torch.float64: (2, 64),
+    torch.float16: (2, 16),
+    torch.bfloat16: (4, 16),
+    torch.bool: (6, 8),
+    torch.uint8: (1, 8),
+    torch.int32: (0, 32),
+    torch.int64: (0, 64),
+}
+_DTYPES = {codes: dtype for dtype, codes in _TYPES.items()}
+_SECOND = (
+    "segloss: the gradient of a loss has no gradient of its own here; second derivatives need a loss written in "
+    "PyTorch's operations"
+)
+
+
+def _described(arrays: Sequence[Tensor]) -> list[_abi.Tensor]:
+    described = []
+    for i, array in enumerate(arrays):
+        if array.dtype not in _TYPES:
+            expected = ", ".join(str(dtype).removeprefix("torch.") for dtype in _TYPES)
+            raise TypeError(f"argument {i}: expected element type {expected}, got {array.dtype}")
+        described.append(tensor(_TYPES[array.dtype], array.shape, array.stride()))
+    return described
+
+
+def _frame(program: Program, arrays: Sequence[Tensor]) -> Frame:
+    key = tuple([(array.dtype, array.shape, array.stride()) for array in arrays])
+    return program.frame(key, lambda: _described(arrays))
+
+
+def _pointers(arrays: Sequence[Tensor]) -> list[int]:
+    return [array.data_ptr() for array in arrays]
+
+
+def value_type(program: Program, prediction: Tensor, is_map: bool) -> torch.dtype:
+    """Of the value: losses are float32, or float64 where the prediction is; maps have the prediction's type."""
+    return prediction.dtype if is_map or prediction.dtype == torch.float64 else torch.float32
+
+
+class Reduction:
+    """Statistics of other ranks or batches: what makes one loss of several."""
+
+    def __init__(self, group: Any = None, given: Tensor | None = None):
+        self.group = group
+        self.given = given
+
+    def __call__(self, statistics: Tensor) -> Tensor:
+        if self.given is not None:
+            if self.given.dtype != torch.float64 or not self.given.is_cpu:
+                raise TypeError("statistics: expected the float64 tensor on the CPU that `statistics` returns")
+            if self.given.shape[-1:] != statistics.shape or self.given.dim() > 2:
+                raise ValueError(
+                    f"statistics: expected shape {tuple(statistics.shape)}, or several such rows, got "
+                    f"{tuple(self.given.shape)}"
+                )
+            return self.given.detach().contiguous()
+        torch.distributed.all_reduce(statistics, group=self.group)
+        return statistics
+
+
+def forward(
+    program: Program, arrays: Sequence[Tensor], reduction: Reduction | None = None
+) -> tuple[Tensor, Tensor | None, Any]:
+    """Value, parts (if the call returns them) and what the gradient needs: an owner of memory, its address, a length."""
+    frame = _frame(program, arrays)
+    pointers = _pointers(arrays)
+    value = torch.empty(frame.value_shape, dtype=_DTYPES[frame.value_type])
+    if reduction is None:
+        memory = (ctypes.c_double * frame.count)()
+        at = ctypes.addressof(memory)
+        frame.forward(pointers, value.data_ptr(), at if frame.count else None)
+        kept = memory, at, frame.count
+    else:
+        own = torch.empty(frame.count, dtype=torch.float64)
+        frame.forward(pointers, None, own.data_ptr())
+        memory = reduction(own)
+        kept = memory, memory.data_ptr(), memory.numel()
+        frame.value(pointers, value.data_ptr(), kept[1], kept[2])
+    parts = torch.tensor(frame.parts[:], dtype=value.dtype) if program.returns_parts else None
+    frame.release()
+    return value, parts, kept
+
+
+def statistics(program: Program, arrays: Sequence[Tensor]) -> Tensor:
+    """Those of these arrays alone."""
+    frame = _frame(program, arrays)
+    own = torch.empty(frame.count, dtype=torch.float64)
+    frame.forward(_pointers(arrays), None, own.data_ptr())
+    frame.release()
+    return own
+
+
+def backward(
+    program: Program, arrays: Sequence[Tensor], statistics: int | None, length: int, factor: Tensor, wanted: Sequence[bool]
+) -> list[Tensor | None]:
+    """The gradients that are wanted, in their predictions' types and orders of dimensions."""
+    frame = _frame(program, arrays)
+    gradients: list[Tensor | None] = []
+    places: list[Any] = []
+    for array, is_wanted in zip(arrays[: program.predictions], wanted):
+        gradient = torch.empty_like(array) if is_wanted else None
+        gradients.append(gradient)
+        places.append(None if gradient is None else (gradient.data_ptr(), gradient.stride()))
+    if factor.dim() == 0:
+        frame.gradient(_pointers(arrays), statistics, length, factor.data_ptr(), places, _TYPES[factor.dtype])
+    else:
+        frame.gradient(
+            _pointers(arrays), statistics, length, factor.data_ptr(), places, _TYPES[factor.dtype], factor.stride()
+        )
+    frame.release()
+    return gradients
+
+
+class Evaluate(torch.autograd.Function):
+    """A loss in eager mode: statistics in the forward, the gradient in the backward, times whatever comes from above."""
+
+    @staticmethod
+    def forward(ctx, program: Program, reduction: Reduction | None, *arrays: Tensor):
+        value, parts, ctx.kept = forward(program, arrays, reduction)
+        ctx.program = program
+        ctx.save_for_backward(*arrays)
+        if parts is None:
+            return value
+        ctx.mark_non_differentiable(parts)
+        ctx.set_materialize_grads(False)
+        return value, parts
+
+    @staticmethod
+    def backward(ctx, grad_output: Tensor | None, *_):
+        arrays = ctx.saved_tensors
+        if grad_output is None:
+            return (None,) * (len(arrays) + 2)
+        program = ctx.program
+        _, at, length = ctx.kept
+        wanted = ctx.needs_input_grad[2 : 2 + program.predictions]
+        gradients = backward(program, arrays, at if length else None, length, grad_output, wanted)
+        if torch.is_grad_enabled():  # create_graph: what is made of these gradients has none by itself
+            gradients = [None if g is None else _Once.apply(g, grad_output, *arrays) for g in gradients]
+        return None, None, *gradients, *([None] * (len(arrays) - program.predictions))
+
+
+class _Once(torch.autograd.Function):
+    """A gradient that says what it depends on, so that differentiating it is an error and not silence."""
+
+    @staticmethod
+    def forward(ctx, gradient: Tensor, *sources: Tensor) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx, *_):
+        raise RuntimeError(_SECOND)
+
+
+# ---------------------------------------------------------------- operators, for graphs
+
+_library = torch.library.Library("segloss", "DEF")
+
+
+def _statistics_of(kept: Any) -> Tensor:
+    memory, _, length = kept
+    return torch.tensor(memory[:], dtype=torch.float64) if length else torch.empty(0, dtype=torch.float64)
+
+
+def _op_forward(predictions: list[Tensor], constants: list[Tensor], program: str) -> tuple[Tensor, Tensor, Tensor]:
+    arrays = [*predictions, *constants]
+    bound = _framework.program(program, arrays)
+    value, parts, kept = forward(bound, arrays)
+    if parts is None:
+        parts = torch.empty(0, dtype=value.dtype)
+    return value, parts, _statistics_of(kept)
+
+
+def _op_fake(predictions: list[Tensor], constants: list[Tensor], program: str) -> tuple[Tensor, Tensor, Tensor]:
+    arrays = [*predictions, *constants]
+    bound = _framework.program(program, arrays)
+    outputs = bound.outputs(arrays)
+    dtype = value_type(bound, predictions[0], outputs.is_map)
+    return (
+        predictions[0].new_empty(outputs.value, dtype=dtype),
+        predictions[0].new_empty((outputs.parts if bound.returns_parts else 0,), dtype=dtype),
+        predictions[0].new_empty((outputs.statistics,), dtype=torch.float64),
+    )
+
+
+def _op_setup(ctx, inputs, output) -> None:
+    predictions, constants, ctx.program = inputs
+    _, parts, statistics = output
+    ctx.mark_non_differentiable(parts, statistics)
+    ctx.counts = len(predictions), len(constants)
+    ctx.save_for_backward(*predictions, *constants, statistics)
+
+
+def _backward_operator(name: str):
+    def run(
+        factor: Tensor, predictions: list[Tensor], constants: list[Tensor], statistics: Tensor, program: str
+    ) -> list[Tensor]:
+        arrays = [*predictions, *constants]
+        bound = _framework.program(program, arrays)
+        length = statistics.numel()
+        return backward(
+            bound, arrays, statistics.data_ptr() if length else None, length, factor, [True] * len(predictions)
+        )
+
+    def fake(
+        factor: Tensor, predictions: list[Tensor], constants: list[Tensor], statistics: Tensor, program: str
+    ) -> list[Tensor]:
+        return [torch.empty_like(prediction) for prediction in predictions]
+
+    def refuse(ctx, *_):
+        raise RuntimeError(_SECOND)
+
+    _library.define(
+        f"{name}_backward(Tensor grad_output, Tensor[] predictions, Tensor[] constants, Tensor statistics, str program)"
+        " -> Tensor[]"
+    )
+    _library.impl(f"{name}_backward", run, "CPU")
+    torch.library.register_fake(f"segloss::{name}_backward", fake, lib=_library)
+    torch.library.register_autograd(
+        f"segloss::{name}_backward", refuse, setup_context=lambda ctx, inputs, output: None, lib=_library
+    )
+    return getattr(torch.ops.segloss, f"{name}_backward")
+
+
+def _operator(name: str) -> None:
+    """``segloss::<name>``: arrays in, value, parts and statistics out, with its gradient."""
+    gradient = _backward_operator(name)
+
+    def derivative(ctx, grad_output: Tensor, *_):
+        saved = ctx.saved_tensors
+        predictions, constants = ctx.counts
+        gradients = gradient(
+            grad_output, saved[:predictions], saved[predictions : predictions + constants], saved[-1], ctx.program
+        )
+        return list(gradients), [None] * constants, None
+
+    _library.define(f"{name}(Tensor[] predictions, Tensor[] constants, str program) -> (Tensor, Tensor, Tensor)")
+    _library.impl(name, _op_forward, "CPU")
+    torch.library.register_fake(f"segloss::{name}", _op_fake, lib=_library)
+    torch.library.register_autograd(f"segloss::{name}", derivative, setup_context=_op_setup, lib=_library)
+
+
+OPERATORS = {name: _framework.function_name(name).removesuffix("_loss") for name in [*LOSSES, DBStep.__name__]}
+for _name in OPERATORS.values():
+    _operator(_name)
