@@ -18,6 +18,7 @@ import paddle
 
 import segloss
 
+from .. import _framework
 from .._loss import Loss as _Core
 from ..active_contour import _Function as _ActiveContourFunction
 from ..db_step import DBStep as _DBStep
@@ -27,10 +28,9 @@ __all__ = ["active_contour_loss", "db_step"]
 
 
 def _value(core: _Core, inputs: tuple, named: dict[str, Any]) -> Any:
-    value = _evaluate(*core.program(*inputs, **named))
-    if core.origin is not None:
-        return value, _evaluate(*core.origin.program(*inputs, **named))
-    return value
+    given, ordered = core._bound(*inputs, **named)
+    value = _evaluate(core, given, ordered)
+    return value if core.origin is None else (value, _evaluate(core.origin, given, ordered))
 
 
 class Loss(paddle.nn.Layer):
@@ -59,24 +59,17 @@ class Loss(paddle.nn.Layer):
         return repr(self._core).partition("(")[2][:-1]
 
 
-def _call(core: type[_Core]) -> inspect.Signature:
-    """The parameters of a call, with ``self``."""
-    bound = inspect.signature(core._bound)
-    given = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in bound.parameters.values())
-    return inspect.signature(core._ordered) if given else bound
-
-
-def _layer(name: str, core: type[_Core]) -> type[Loss]:
+def _layer(core: type[_Core]) -> type[Loss]:
     @paddle.jit.marker.unified
     def forward(self, *inputs, **named):
         return _value(self._core, inputs, named)
 
-    forward.__signature__ = _call(core)  # to_static counts the parameters
-    summary = inspect.getdoc(core).partition("\n")[0]
-    doc = f"{summary}\n\nConstructor and call are those of `segloss.{name}`; what comes back: `segloss.paddle.Loss`."
-    members = {"_of": core, "forward": forward, "__doc__": doc, "__module__": __name__}
-    members["__signature__"] = inspect.signature(core)
-    return type(name, (Loss,), members)
+    # to_static counts the parameters.
+    self = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    forward.__signature__ = inspect.Signature([self, *_framework.call_parameters(core)])
+    members = {"_of": core, "forward": forward, "__module__": __name__}
+    members |= {"__doc__": _framework.documented(core, ""), "__signature__": inspect.signature(core)}
+    return type(core.__name__, (Loss,), members)
 
 
 @functools.lru_cache(maxsize=256)
@@ -84,29 +77,25 @@ def _made(core: type[_Core], options: tuple[tuple[str, Any], ...]) -> _Core:
     return core(**dict(options))
 
 
-def _function(name: str, core: type[_Core]):
-    parameters = _call(core).parameters
-
+def _function(core: type[_Core]):
     def function(*inputs, **named):
-        options = {option: named.pop(option) for option in [*named] if option not in parameters}
+        call, options = _framework.split(core, named)
         try:
             made = _made(core, tuple(options.items()))
         except TypeError:  # a list, which cannot be looked up, or what the constructor refuses
             made = core(**options)
-        return _value(made, inputs, named)
+        return _value(made, inputs, call)
 
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = (
-        f"``{core.__name__}(**options)(*inputs)``; what is no parameter of the call is an option, by its name."
-    )
+    function.__name__ = function.__qualname__ = _framework.function_name(core.__name__)
+    function.__doc__ = f"``{core.__name__}(**options)(...)``: see there."
+    function.__signature__ = _framework.function_signature(core)
     return function
 
 
-for _name, _core in segloss.LOSSES.items():
-    globals()[_name] = _layer(_name, _core)
-    _short = _core._description.name + "_loss"
-    globals()[_short] = _function(_short, _core)
-    __all__ += [_name, _short]
+for _core in segloss.LOSSES.values():
+    globals()[_core.__name__] = _layer(_core)
+    globals()[_framework.function_name(_core.__name__)] = _function(_core)
+    __all__ += [_core.__name__, _framework.function_name(_core.__name__)]
 
 
 class DBLoss(globals()["DBLoss"]):

@@ -16,6 +16,7 @@ from paddle.autograd import PyLayer
 from paddle.jit.dy2static.py_layer import StaticPyLayerContext
 
 from .. import _program
+from .._loss import Loss
 from .._program import Frame, Program
 
 # DLPack's type code and bits of Paddle's types.
@@ -37,40 +38,53 @@ _HAS_DEVICES = (
 
 
 @paddle.jit.marker.unified
-def evaluate(program: Program, arrays: Sequence[Any]) -> Any:
+def evaluate(core: Loss, given: dict[str, Any], ordered: tuple[Any, ...]) -> Any:
     """What a call returns: the value, with a gradient if an input wants one, and detached parts."""
-    if not paddle.in_dynamic_mode():
+    is_graph = not paddle.in_dynamic_mode()
+    arrays = _arrays(core, ordered, paddle.pir.Value if is_graph else paddle.Tensor)
+    program = core._program(given, ordered)
+    if is_graph:
         return _in_graph(program, arrays)
     call = _Call(program, arrays)
-    if paddle.is_grad_enabled() and any(call.wanted):
+    if paddle.is_grad_enabled() and True in call.wanted:
         value = _Loss.apply(call, *arrays[: program.predictions])
         value.register_hook(call.refuse_again)
     else:
         value = call.value()
-    return program.result(value, None if call.parts is None else call.parts.unbind())
+    return value if call.parts is None else program.result(value, call.parts.unbind())
+
+
+def _arrays(core: Loss, ordered: tuple[Any, ...], kind: type) -> list[Any]:
+    """The tensors that are there."""
+    arrays = []
+    for i, array in enumerate(ordered):
+        if not isinstance(array, kind):
+            name = core._inputs(ordered)[i]
+            if array is None and name in core._optional:
+                continue
+            expected = "a paddle.Tensor" if kind is paddle.Tensor else "a variable of the graph"
+            raise TypeError(f"{name}: expected {expected}, got {type(array).__name__}")
+        if _HAS_DEVICES and kind is paddle.Tensor and not array.place.is_cpu_place():
+            raise ValueError(
+                f"{core._inputs(ordered)[i]}: expected a tensor in the memory of the CPU, got one on {array.place}; "
+                "move it with .cpu()"
+            )
+        if not array.stop_gradient and i >= core._leading(ordered) and paddle.is_grad_enabled():
+            name = core._inputs(ordered)[i]
+            raise ValueError(f"{name}: wants a gradient, and the loss has none for it; pass {name}.detach()")
+        arrays.append(array)
+    return arrays
 
 
 # ---------------------------------------------------------------- tensors that are there
 
 
-def _is_elsewhere(array: paddle.Tensor) -> bool:
-    return _HAS_DEVICES and not array.place.is_cpu_place()
-
-
 class _Call:
     """One call on tensors, and what its gradient will need."""
 
-    __slots__ = ("program", "arrays", "wanted", "statistics", "parts", "_addresses", "_versions", "_frame", "context")
+    __slots__ = ("_addresses", "_frame", "_versions", "arrays", "context", "parts", "program", "statistics", "wanted")
 
     def __init__(self, program: Program, arrays: Sequence[paddle.Tensor]):
-        for array in arrays:
-            if not isinstance(array, paddle.Tensor):
-                raise TypeError(f"{program.name}: expected a paddle.Tensor, got {type(array).__name__}")
-            if _is_elsewhere(array):
-                raise ValueError(
-                    f"{program.name}: expected tensors in the memory of the CPU, got one on {array.place}; "
-                    "segloss runs on the CPU: call .cpu() on it first"
-                )
         self.program = program
         self.arrays = arrays
         self.wanted = [not array.stop_gradient for array in arrays[: program.predictions]]
@@ -155,7 +169,9 @@ class _Loss(PyLayer):
         call.check_unchanged()
         gradients = call.gradient(factor, addressof(call.statistics) if call.statistics else None)
         if paddle.is_grad_enabled():  # create_graph
-            gradients = [None if g is None else _FirstOrder.apply(lambda: g, factor, *call.arrays) for g in gradients]
+            gradients = [
+                None if g is None else _FirstOrder.apply(lambda g=g: g, factor, *call.arrays) for g in gradients
+            ]
         return tuple(gradients)
 
 
@@ -177,9 +193,6 @@ class _FirstOrder(PyLayer):
 def _in_graph(program: Program, arrays: Sequence[Any]) -> Any:
     if not paddle.framework.in_pir_mode():
         raise RuntimeError("segloss: only static graphs of PIR are supported, got one of FLAGS_enable_pir_api=0")
-    for array in arrays:
-        if not isinstance(array, paddle.pir.Value):
-            raise TypeError(f"{program.name}: expected a variable of the graph, got {type(array).__name__}")
     # Here a refusal is an exception; of what is refused when the graph runs, only standard error has the sentence.
     if all(extent >= 0 for array in arrays for extent in array.shape):
         program.checked([_tensor(array, None) for array in arrays])
