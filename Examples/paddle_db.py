@@ -12,6 +12,7 @@ clearly beat a global threshold there.
 """
 
 import argparse
+import os
 import sys
 
 import numpy as np
@@ -53,39 +54,42 @@ def crops(samples, rng, count=4, height=128, width=192):
     batch = []
     for _ in range(count):
         sample = samples[rng.integers(len(samples))]
-        top, left = rng.integers(sample.image.shape[0] - height + 1), rng.integers(sample.image.shape[1] - width + 1)
-        place = np.s_[top : top + height, left : left + width]
-        batch.append([array[place] for array in (sample.image, *sample.labels)])
-    return [paddle.to_tensor(np.stack(arrays)) for arrays in zip(*batch)]
+        top, left = (
+            rng.integers(sample.image.shape[0] - height + 1),
+            rng.integers(sample.image.shape[1] - width + 1),
+        )
+        flip = rng.choice([-1, 1])  # a word stays one when it is mirrored
+        arrays = [a[top : top + height, left : left + width][:, ::flip] for a in (sample.image, *sample.labels)]
+        contrast, brightness = rng.uniform(0.7, 1.3), rng.uniform(-0.15, 0.15)
+        batch.append([contrast * arrays[0] + np.float32(brightness), *arrays[1:]])
+    return [paddle.to_tensor(np.stack(arrays).astype(np.float32)) for arrays in zip(*batch)]
 
 
 def train(detector, samples, steps, rng):
-    """Train in place. Returns the loss parts of every step, and at the middle what the loss asks of P of the first sample.
-
-    That picture is of P's logit, directly and through B; positive raises P.
-    """
+    """Train in place. Returns the loss parts, before every step and at the end, and an early `asked` and its step."""
     criterion = segloss.paddle.DBLoss()
     rates = paddle.optimizer.lr.CosineAnnealingDecay(1e-2, steps)
     optimizer = paddle.optimizer.Adam(rates, parameters=detector.parameters())
     early = min(20, steps // 2)
     history = []
-    progress = tqdm(range(steps), desc="training", unit="step", mininterval=0.5)
+    progress = tqdm(range(steps + 1), desc="training", unit="step", mininterval=0.5)
     for step in progress:
         if step == early:
             push = asked(criterion, detector, samples[0])
         batch = crops(samples, rng)
         losses = criterion(detector(batch[0]), batch)
-        losses["loss"].backward()
-        optimizer.step()
-        optimizer.clear_grad()
-        rates.step()
         history.append({name: float(value) for name, value in losses.items()})
         progress.set_postfix(loss=f"{history[-1]['loss']:.3f}", refresh=False)
+        if step < steps:
+            losses["loss"].backward()
+            optimizer.step()
+            optimizer.clear_grad()
+            rates.step()
     return history, push, early
 
 
 def asked(criterion, detector, sample):
-    """The step that the loss asks of the logit of P, H x W."""
+    """The step that the loss asks of the logit of P, directly and through B, H x W; positive raises P."""
     batch = [paddle.to_tensor(array[None]) for array in (sample.image, *sample.labels)]
     prob, thresh = map(paddle.to_tensor, predict(detector, sample))
     logit = paddle.logit(prob.clip(1e-6, 1 - 1e-6))
@@ -110,11 +114,22 @@ def predict(detector, sample):
 def parse_arguments():
     parser = argparse.ArgumentParser(description="Train a small text detector with segloss.paddle.DBLoss.")
     parser.add_argument("--steps", type=int, default=200, help="training steps (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the initial weights (default: %(default)s)")
-    parser.add_argument("--output", default="paddle-db.png", help="where the picture goes (default: %(default)s)")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of the initial weights (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--output",
+        default="paddle-db.png",
+        help="where the picture goes (default: %(default)s)",
+    )
     arguments = parser.parse_args()
     if arguments.steps < 2:
         parser.error("--steps must be at least 2")
+    if not os.path.isdir(os.path.dirname(os.path.abspath(arguments.output))):
+        parser.error(f"--output: the folder of {arguments.output} does not exist")
     return arguments
 
 
@@ -135,7 +150,18 @@ def main():
     text_detector.print_losses(history)
     text_detector.print_scores(scores)
 
-    text_picture.draw(arguments.output, page, held_out, before, after, push, early, history, scores)
+    text_picture.draw(
+        arguments.output,
+        page,
+        held_out,
+        before,
+        after,
+        push,
+        early,
+        history,
+        scores,
+        "on a batch of crops",
+    )
     print(f"\nthe picture: {arguments.output}")
 
     failures = list(text_detector.complaints(history, scores))

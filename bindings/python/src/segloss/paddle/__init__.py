@@ -78,6 +78,7 @@ def _made(core: type[_Core], options: tuple[tuple[str, Any], ...]) -> _Core:
 
 
 def _function(core: type[_Core]):
+    @paddle.jit.marker.unified
     def function(*inputs, **named):
         call, options = _framework.split(core, named)
         try:
@@ -140,7 +141,7 @@ class DBLoss(globals()["DBLoss"]):
             losses["loss_cbn"] = balanced.detach()
         return losses
 
-    @property
+    @functools.cached_property
     def _balance(self) -> _Core:
         given = inspect.signature(segloss.DBLoss).bind(*self._core._arguments[0], **self._core._arguments[1]).arguments
         shared = ("balance_loss", "main_loss_type", "fallback_negative_num", "non_finite")
@@ -148,11 +149,13 @@ class DBLoss(globals()["DBLoss"]):
         return segloss.BalanceLoss(**options, negative_ratio=given.get("ohem_ratio", 3))
 
 
+@paddle.jit.marker.unified
 def active_contour_loss(y_true, y_pred, weight: float = 10):
     """``ActiveContourLoss(weight)(y_pred, y_true)``: the published form, with the original's order of arguments."""
     return _value(_made(_ActiveContourFunction, (("weight", weight),)), (y_pred, y_true), {})
 
 
+@paddle.jit.marker.unified
 def db_step(prob, thresh, k: float = 50):
     """The approximate step function of Differentiable Binarization, ``σ(k·(prob - thresh))``, with both gradients.
 
