@@ -66,7 +66,7 @@ public func segloss_active_contour_finish(
 
 extension Entry {
     static let activeContour = Entry("active_contour", gradients: ["grad_input"], constants: 1) {
-        (t, o, e) throws(LossError) in
-        Call(try loss(t[0], t[1], o.bound(), e), write)
+        (t, o, e, run) throws(LossError) in
+        try run(loss(t[0], t[1], o.bound(), e), write)
     }
 }

@@ -118,15 +118,16 @@ public func segloss_balance_map_backward(
 }
 
 extension Entry {
-    static let balance = Entry("balance", gradients: ["grad_pred"], constants: 2) { (t, o, e) throws(LossError) in
-        Call(try loss(t[0], t[1], t[2], o.bound(), e), write)
+    static let balance = Entry("balance", gradients: ["grad_pred"], constants: 2) { (t, o, e, run) throws(LossError) in
+        try run(loss(t[0], t[1], t[2], o.bound(), e), write)
     }
 
     static let balanceMap = Entry(
         "balance_map", gradients: ["grad_pred"], constants: 2
-    ) { (t, o, e) throws(LossError) in
+    ) { (t, o, e, run) throws(LossError) in
         let map = try map(t[0], t[1], t[2], o.bound(), e)
-        return Call(mapLike: try tensor("pred", t[0])) { (gradOutput, value, gradients) throws(LossError) in
+        let pred = try tensor("pred", t[0])
+        try run.items(pred.shape, true, like: pred) { (gradOutput, value, gradients) throws(LossError) in
             if let value { try map.value(to: value) }
             if let gradOutput, let gradient = gradients[0] { try map.backward(gradOutput: gradOutput, to: gradient) }
         }

@@ -109,7 +109,7 @@ public func segloss_ctpn_finish(
 
 extension Entry {
     static let ctpn = Entry("ctpn", gradients: ["grad_cls", "grad_box", "grad_side"], constants: 6) {
-        (t, o, e) throws(LossError) in
-        Call(try loss(t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8], o.bound(), e), write)
+        (t, o, e, run) throws(LossError) in
+        try run(loss(t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8], o.bound(), e), write)
     }
 }

@@ -84,7 +84,7 @@ public func segloss_cross_entropy_items(
 
 extension Entry {
     static let crossEntropy = Entry("cross_entropy", gradients: ["grad_input"], constants: 3) {
-        (t, o, e) throws(LossError) in
-        Call(itemsOf: try loss(t[0], t[1], t[2], t[3], o.bound(), e), write)
+        (t, o, e, run) throws(LossError) in
+        try run(itemsOf: loss(t[0], t[1], t[2], t[3], o.bound(), e), write)
     }
 }

@@ -38,9 +38,10 @@ public func segloss_db_step_backward(
 extension Entry {
     static let dbStep = Entry(
         "db_step", gradients: ["grad_prob", "grad_thresh"], constants: 0
-    ) { (t, o, e) throws(LossError) in
+    ) { (t, o, e, run) throws(LossError) in
         let step = try step(t[0], t[1], o.bound(), e)
-        return Call(mapLike: try tensor("prob", t[0])) { (gradOutput, value, gradients) throws(LossError) in
+        let prob = try tensor("prob", t[0])
+        try run.items(prob.shape, true, like: prob) { (gradOutput, value, gradients) throws(LossError) in
             if let value { try step.value(to: value) }
             if let gradOutput {
                 try step.backward(gradOutput: gradOutput, gradProb: gradients[0], gradThresh: gradients[1])

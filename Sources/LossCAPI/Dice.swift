@@ -71,7 +71,7 @@ public func segloss_dice_items(
 }
 
 extension Entry {
-    static let dice = Entry("dice", gradients: ["grad_input"], constants: 2) { (t, o, e) throws(LossError) in
-        Call(itemsOf: try loss(t[0], t[1], t[2], o.bound(), e), write)
+    static let dice = Entry("dice", gradients: ["grad_input"], constants: 2) { (t, o, e, run) throws(LossError) in
+        try run(itemsOf: loss(t[0], t[1], t[2], o.bound(), e), write)
     }
 }

@@ -71,7 +71,7 @@ public func segloss_iou_items(
 }
 
 extension Entry {
-    static let iou = Entry("iou", gradients: ["grad_input"], constants: 2) { (t, o, e) throws(LossError) in
-        Call(itemsOf: try loss(t[0], t[1], t[2], o.bound(), e), write)
+    static let iou = Entry("iou", gradients: ["grad_input"], constants: 2) { (t, o, e, run) throws(LossError) in
+        try run(itemsOf: loss(t[0], t[1], t[2], o.bound(), e), write)
     }
 }

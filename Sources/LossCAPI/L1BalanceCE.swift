@@ -107,7 +107,7 @@ public func segloss_l1_balance_ce_finish(
 extension Entry {
     static let l1BalanceCE = Entry(
         "l1_balance_ce", gradients: ["grad_binary", "grad_thresh", "grad_thresh_binary"], constants: 4
-    ) { (t, o, e) throws(LossError) in
-        Call(try loss(t[0], t[1], t[2], t[3], t[4], t[5], t[6], o.bound(), e), write)
+    ) { (t, o, e, run) throws(LossError) in
+        try run(loss(t[0], t[1], t[2], t[3], t[4], t[5], t[6], o.bound(), e), write)
     }
 }

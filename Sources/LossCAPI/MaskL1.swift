@@ -59,7 +59,7 @@ public func segloss_mask_l1_finish(
 }
 
 extension Entry {
-    static let maskL1 = Entry("mask_l1", gradients: ["grad_pred"], constants: 2) { (t, o, e) throws(LossError) in
-        Call(try loss(t[0], t[1], t[2], o.bound(), e), write)
+    static let maskL1 = Entry("mask_l1", gradients: ["grad_pred"], constants: 2) { (t, o, e, run) throws(LossError) in
+        try run(loss(t[0], t[1], t[2], o.bound(), e), write)
     }
 }

@@ -5,17 +5,20 @@ import LossCore
 
 /// What a program calls: one row for each loss, which stands in the loss's file.
 struct Entry: Sendable {
+    typealias Bind =
+        @Sendable (Parameters, Options, UnsafePointer<segloss_execution>, Request) throws(LossError) -> Void
+
     let name: StaticString
     /// The gradients' names: one for each prediction, or one for each level that a list may have.
     let gradients: [StaticString]
     /// Tensors after the predictions.
     let constants: Int
-    var isList = false
-    let bind: @Sendable (Parameters, Options, UnsafePointer<segloss_execution>) throws(LossError) -> Call
+    let isList: Bool
+    /// Makes the loss of its arguments and hands it to the request.
+    let bind: Bind
 
     init(
-        _ name: StaticString, gradients: [StaticString], constants: Int, isList: Bool = false,
-        _ bind: @escaping @Sendable (Parameters, Options, UnsafePointer<segloss_execution>) throws(LossError) -> Call
+        _ name: StaticString, gradients: [StaticString], constants: Int, isList: Bool = false, _ bind: @escaping Bind
     ) {
         (self.name, self.gradients, self.constants, self.isList) = (name, gradients, constants, isList)
         self.bind = bind
@@ -43,64 +46,104 @@ struct Options {
     func bound<T>() -> UnsafePointer<T> { address.assumingMemoryBound(to: T.self) }
 }
 
-/// A loss with its arguments, its type forgotten.
-struct Call {
-    var statisticsCount = 0
-    var partsCount = 0
-    /// What gives the type of the value.
-    let prediction: Tensor
-    var itemsShape: Extents?
-    var itemsAreElements = false
-    var statistics: () throws(LossError) -> [Double] = { [] }
-    /// Statistics, upstream factor, gradients → parts.
-    var finish: ([Double], Double, [Tensor?]) throws(LossError) -> [Double] = { (_, _, _) in [] }
-    /// Upstream factors, values, gradients.
-    var items: ((Tensor?, Tensor?, [Tensor?]) throws(LossError) -> Void)?
+/// What is asked of a loss, whichever it is.
+struct Request {
+    enum Task {
+        case outputs(
+            statistics: UnsafeMutablePointer<Int64>?, parts: UnsafeMutablePointer<Int64>?,
+            value: UnsafeMutablePointer<segloss_tensor>?)
+        case forward(UnsafeMutablePointer<Double>?, Int64, Parts)
+        case value(UnsafePointer<Double>?, Int64, Parts)
+        case gradient(UnsafePointer<Double>?, Int64, Tensor, [Tensor?])
+    }
+
+    /// Where parts and the value go.
+    struct Parts {
+        let memory: UnsafeMutablePointer<Double>?
+        let length: Int64
+        let value: Tensor?
+    }
+
+    let task: Task
+    let wantsItems: Bool
 
     /// A loss, and how its parts become a C struct of doubles behind its size.
-    init<L: Loss, P: BitwiseCopyable>(
-        _ loss: L, extraParts: Int = 0, _ write: @escaping (L.Parts, UnsafeMutablePointer<P>?) -> Void,
-        extra: @escaping (L.Parts) -> [Double] = { _ in [] }
-    ) {
+    func callAsFunction<L: Loss, P: BitwiseCopyable>(
+        _ loss: L, extraParts: Int = 0, _ write: (L.Parts, UnsafeMutablePointer<P>?) -> Void,
+        extra: (L.Parts) -> [Double] = { _ in [] }
+    ) throws(LossError) {
+        guard !wantsItems else { throw Program.refusal("this loss has no items") }
         let count = MemoryLayout<P>.size / 8 - 1
-        statisticsCount = loss.statisticsCount
-        partsCount = count + extraParts
-        prediction = loss.predictions[0]
-        statistics = { () throws(LossError) in try loss.statistics() }
-        finish = { (statistics, gradOutput, gradients) throws(LossError) in
-            let parts = try loss.finish(statistics, gradOutput: gradOutput, gradients: gradients)
-            return withUnsafeTemporaryAllocation(byteCount: MemoryLayout<P>.size, alignment: 8) { memory in
+        func deliver(_ parts: L.Parts, to out: Parts) throws(LossError) {
+            guard out.memory == nil || out.length == count + extraParts else {
+                throw LossError(.option, "parts_length: expected \(count + extraParts), got \(out.length)")
+            }
+            withUnsafeTemporaryAllocation(byteCount: MemoryLayout<P>.size, alignment: 8) { memory in
                 write(parts, memory.baseAddress?.assumingMemoryBound(to: P.self))
-                return (1...count).map { memory.load(fromByteOffset: $0 * 8, as: Double.self) } + extra(parts)
+                if let numbers = out.memory {
+                    for i in 0..<count { numbers[i] = memory.load(fromByteOffset: (i + 1) * 8, as: Double.self) }
+                    for (i, part) in extra(parts).enumerated() { numbers[count + i] = part }
+                }
+                out.value?.write(number: memory.load(fromByteOffset: 8, as: Double.self))
             }
         }
-    }
-
-    /// One that is reduced from items.
-    init<L: ItemLoss, P: BitwiseCopyable>(
-        itemsOf loss: L, extraParts: Int = 0, _ write: @escaping (L.Parts, UnsafeMutablePointer<P>?) -> Void,
-        extra: @escaping (L.Parts) -> [Double] = { _ in [] }
-    ) {
-        self.init(loss, extraParts: extraParts, write, extra: extra)
-        (itemsShape, itemsAreElements) = (loss.itemsShape, loss.itemsAreElements)
-        items = { (gradOutput, values, gradients) throws(LossError) in
-            try loss.items(gradOutput: gradOutput, values: values, gradients: gradients)
+        switch task {
+        case .outputs(let statistics, let parts, let value):
+            statistics?.pointee = Int64(loss.statisticsCount)
+            parts?.pointee = Int64(count + extraParts)
+            value?.pointee = dense(loss.predictions[0].type == .f64 ? .f64 : .f32, Extents())
+        case .forward(let statistics, let length, let out):
+            if statistics != nil { try loss.requireStatistics(count: Int(length)) }
+            let sums = try loss.statistics()
+            if let statistics {
+                for (i, sum) in sums.enumerated() { statistics[i] = sum }
+            }
+            guard out.memory != nil || out.value != nil else { return }
+            try deliver(loss.parts(sums), to: out)
+        case .value(let statistics, let length, let out):
+            try deliver(loss.parts(added(statistics, length, count: loss.statisticsCount)), to: out)
+        case .gradient(let statistics, let length, let factor, let gradients):
+            try factor.requireNumber()
+            _ = try loss.finish(
+                added(statistics, length, count: loss.statisticsCount), gradOutput: factor.firstNumber,
+                gradients: gradients)
         }
     }
 
-    /// A map of the prediction's shape, which has nothing to add up.
-    init(
-        mapLike prediction: Tensor,
-        _ items: @escaping (Tensor?, Tensor?, [Tensor?]) throws(LossError) -> Void
-    ) {
-        self.prediction = prediction
-        (itemsShape, itemsAreElements) = (prediction.shape, true)
-        self.items = items
+    /// One that is reduced from items, which are asked for or not.
+    func callAsFunction<L: ItemLoss, P: BitwiseCopyable>(
+        itemsOf loss: L, extraParts: Int = 0, _ write: (L.Parts, UnsafeMutablePointer<P>?) -> Void,
+        extra: (L.Parts) -> [Double] = { _ in [] }
+    ) throws(LossError) {
+        guard wantsItems else { return try self(loss, extraParts: extraParts, write, extra: extra) }
+        try items(
+            loss.itemsShape, loss.itemsAreElements, like: loss.predictions[0]
+        ) { (factor, values, gradients) throws(LossError) in
+            try loss.items(gradOutput: factor, values: values, gradients: gradients)
+        }
+    }
+
+    /// Items of this shape: numbers of elements, in the prediction's type, or of more.
+    func items(
+        _ shape: Extents, _ areElements: Bool, like prediction: Tensor,
+        _ run: (Tensor?, Tensor?, [Tensor?]) throws(LossError) -> Void
+    ) throws(LossError) {
+        guard wantsItems else { throw Program.refusal("this loss is a map, which items stand for") }
+        switch task {
+        case .outputs(let statistics, let parts, let value):
+            statistics?.pointee = 0
+            parts?.pointee = 0
+            value?.pointee = dense(areElements || prediction.type == .f64 ? prediction.type : .f32, shape)
+        case .forward(_, _, let out): try run(nil, out.value, [nil, nil])
+        case .value: throw Program.refusal("items have no statistics")
+        case .gradient(_, _, let factor, let gradients): try run(factor, nil, gradients)
+        }
     }
 
     /// Statistics of one batch, of those of several one after the other.
-    func added(_ statistics: UnsafePointer<Double>?, _ length: Int64) throws(LossError) -> [Double] {
-        let count = statisticsCount
+    private func added(
+        _ statistics: UnsafePointer<Double>?, _ length: Int64, count: Int
+    ) throws(LossError) -> [Double] {
         guard let statistics else { throw LossError(.nullPointer, "statistics: expected an array, got NULL") }
         guard count > 0 ? length > 0 && Int(length) % count == 0 : length == 0 else {
             throw LossError(.statistics, "statistics: expected \(count) entries, or several times that, got \(length)")
@@ -160,13 +203,10 @@ private struct Program {
 
     var predictionSlots: Int { parameters.count - entry.constants }
 
-    /// Bound to its arguments.
-    func call() throws(LossError) -> Call {
+    func run(_ task: Request.Task) throws(LossError) {
         var execution = segloss_execution_default()
         execution.non_finite = header.non_finite
-        let call = try entry.bind(parameters, options, &execution)
-        guard header.items == 0 || call.items != nil else { throw Self.refusal("\(entry.name) has no items") }
-        return call
+        try entry.bind(parameters, options, &execution, Request(task: task, wantsItems: header.items != 0))
     }
 
     /// Puts addresses where the options' pointers are.
@@ -251,6 +291,15 @@ private struct Program {
         return view
     }
 
+    /// Where parts and the value go.
+    func parts(
+        _ memory: UnsafeMutablePointer<Double>?, _ length: Int64, _ value: UnsafePointer<segloss_tensor>?
+    ) throws(LossError) -> Request.Parts {
+        let value = try optionalTensor("value", value)
+        if header.items == 0 { try value?.requireNumber() }
+        return Request.Parts(memory: memory, length: length, value: value)
+    }
+
     /// The gradients of the parameters that are predictions, and what clears the channels that no parameter is.
     func gradients(
         _ given: UnsafePointer<UnsafePointer<segloss_tensor>?>?
@@ -286,7 +335,7 @@ private let maxArrays = 32
 
 private func withProgram(
     _ program: UnsafeRawPointer?, _ size: Int64, _ arrays: UnsafePointer<segloss_tensor>?, _ count: Int32,
-    _ error: UnsafeMutablePointer<segloss_error>?, _ body: (Program, Call) throws(LossError) -> Void
+    _ error: UnsafeMutablePointer<segloss_error>?, _ body: (Program) throws(LossError) -> Void
 ) -> Int32 {
     status(error) { () throws(LossError) in
         guard let program else { throw LossError(.nullPointer, "program: expected a program, got NULL") }
@@ -303,29 +352,8 @@ private func withProgram(
         }
         let slots = UnsafeMutablePointer<segloss_tensor>.allocate(capacity: maxArrays)
         defer { slots.deallocate() }
-        let bound = try Program(base, size: Int(size), slots, arrays, count)
-        try body(bound, try bound.call())
+        try body(Program(base, size: Int(size), slots, arrays, count))
     }
-}
-
-/// Parts into the caller's array, the loss among them into its value.
-private func write(
-    _ parts: [Double], _ length: Int64, to out: UnsafeMutablePointer<Double>?, value: Tensor?
-) throws(LossError) {
-    if let out {
-        guard length == parts.count else {
-            throw LossError(.option, "parts_length: expected \(parts.count), got \(length)")
-        }
-        for (i, part) in parts.enumerated() { out[i] = part }
-    }
-    value?.write(number: parts[0])
-}
-
-/// Where one number goes.
-private func number(_ pointer: UnsafePointer<segloss_tensor>?) throws(LossError) -> Tensor? {
-    let tensor = try optionalTensor("value", pointer)
-    try tensor?.requireNumber()
-    return tensor
 }
 
 private func dense(_ type: ElementType, _ shape: Extents) -> segloss_tensor {
@@ -363,14 +391,10 @@ public func segloss_program_outputs(
         return shape
     }
     return shapes.withUnsafeBufferPointer { shapes in
-        withProgram(program, size, arrays == nil ? nil : shapes.baseAddress, count, error) { (program, call) throws(LossError) in
-            let hasItems = program.header.items != 0
-            statistics?.pointee = hasItems ? 0 : Int64(call.statisticsCount)
-            parts?.pointee = hasItems ? 0 : Int64(call.partsCount)
-            let type = call.prediction.type
-            value?.pointee = dense(
-                hasItems && call.itemsAreElements ? type : type == .f64 ? .f64 : .f32,
-                hasItems ? call.itemsShape ?? Extents() : Extents())
+        withProgram(
+            program, size, arrays == nil ? nil : shapes.baseAddress, count, error
+        ) { (program) throws(LossError) in
+            try program.run(.outputs(statistics: statistics, parts: parts, value: value))
         }
     }
 }
@@ -381,21 +405,8 @@ public func segloss_program_forward(
     _ statistics: UnsafeMutablePointer<Double>!, _ length: Int64, _ parts: UnsafeMutablePointer<Double>!,
     _ parts_length: Int64, _ value: UnsafePointer<segloss_tensor>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    withProgram(program, size, arrays, count, error) { (program, call) throws(LossError) in
-        if program.header.items != 0 {
-            try call.items?(nil, try tensor("value", value), .init(repeating: nil, count: program.predictionSlots))
-            return
-        }
-        let value = try number(value)
-        if statistics != nil, length != call.statisticsCount {
-            throw LossError(.statistics, "statistics: expected \(call.statisticsCount) entries, got \(length)")
-        }
-        let sums = try call.statistics()
-        if let statistics {
-            for (i, sum) in sums.enumerated() { statistics[i] = sum }
-        }
-        guard parts != nil || value != nil else { return }
-        try write(try call.finish(sums, 1, []), parts_length, to: parts, value: value)
+    withProgram(program, size, arrays, count, error) { (program) throws(LossError) in
+        try program.run(.forward(statistics, length, program.parts(parts, parts_length, value)))
     }
 }
 
@@ -405,10 +416,8 @@ public func segloss_program_value(
     _ statistics: UnsafePointer<Double>!, _ length: Int64, _ parts: UnsafeMutablePointer<Double>!,
     _ parts_length: Int64, _ value: UnsafePointer<segloss_tensor>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    withProgram(program, size, arrays, count, error) { (program, call) throws(LossError) in
-        guard program.header.items == 0 else { throw Program.refusal("items have no statistics") }
-        let value = try number(value)
-        try write(try call.finish(call.added(statistics, length), 1, []), parts_length, to: parts, value: value)
+    withProgram(program, size, arrays, count, error) { (program) throws(LossError) in
+        try program.run(.value(statistics, length, program.parts(parts, parts_length, value)))
     }
 }
 
@@ -418,15 +427,9 @@ public func segloss_program_gradient(
     _ statistics: UnsafePointer<Double>!, _ length: Int64, _ grad_output: UnsafePointer<segloss_tensor>!,
     _ gradients: UnsafePointer<UnsafePointer<segloss_tensor>?>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    withProgram(program, size, arrays, count, error) { (program, call) throws(LossError) in
-        let factor = try tensor("grad_output", grad_output)
+    withProgram(program, size, arrays, count, error) { (program) throws(LossError) in
         let gradients = try program.gradients(gradients)
-        if program.header.items != 0 {
-            try call.items?(factor, nil, gradients.tensors)
-        } else {
-            try factor.requireNumber()
-            _ = try call.finish(call.added(statistics, length), factor.firstNumber, gradients.tensors)
-        }
+        try program.run(.gradient(statistics, length, tensor("grad_output", grad_output), gradients.tensors))
         for tensor in gradients.unused { tensor.clear() }
     }
 }

@@ -139,10 +139,10 @@ public func segloss_structure_items(
 extension Entry {
     static let structure = Entry(
         "structure", gradients: gradNames.elements, constants: 1, isList: true
-    ) { (t, o, e) throws(LossError) in
+    ) { (t, o, e, run) throws(LossError) in
         let levels = t.count - 1
-        return Call(
-            itemsOf: try loss(try tensors(predNames, t.tensors, Int32(levels)), t[levels], o.bound(), e),
+        try run(
+            itemsOf: loss(tensors(predNames, t.tensors, Int32(levels)), t[levels], o.bound(), e),
             extraParts: levels * SEGLOSS_STRUCTURE_LEVEL_PARTS, write, extra: levelParts)
     }
 }

@@ -144,6 +144,8 @@ class Frame:
 
     Attributes
     ----------
+    free : list of Frame
+        Where it goes when it is released.
     count : int
         How many statistics there are.
     value_shape : tuple of int
@@ -153,7 +155,7 @@ class Frame:
     """
 
     __slots__ = (
-        "program", "_free", "_arrays", "_inputs", "_value", "_factor", "_gradients", "_pointers", "_addresses",
+        "program", "free", "_arrays", "_inputs", "_value", "_factor", "_gradients", "_pointers", "_addresses",
         "_error", "count", "value_shape", "value_type", "parts", "_call", "_parts_at", "_value_at", "_factor_at",
         "_pointers_at", "_error_at",
     )  # fmt: skip
@@ -161,7 +163,7 @@ class Frame:
     def __init__(self, program: Program, free: list[Frame], tensors: Sequence[_abi.Tensor]):
         count, parts, value = program.checked(tensors)
         self.program = program
-        self._free = free
+        self.free = free
         self.count = count
         self.value_shape = tuple(value.shape[: value.rank])
         self.value_type = value.type_code, value.type_bits
@@ -183,7 +185,7 @@ class Frame:
         self._error_at = addressof(self._error)
 
     def release(self) -> None:
-        self._free.append(self)
+        self.free.append(self)
 
     def again(self) -> Frame | None:
         """A free frame of the same shapes, without another look at them; None if all are in use."""

@@ -28,6 +28,10 @@ _EXTRA = """
 """
 
 
+# As many combinations of shapes are remembered.
+_REMEMBERED = 128
+
+
 class LossModule(torch.nn.Module):
     """Base of the modules: a loss of `segloss`, run on tensors."""
 
@@ -44,22 +48,46 @@ class LossModule(torch.nn.Module):
             self._require_sums("process_group")
         self._head = _framework.head(self.core)
         self._operator = _ops.OPERATORS.get(type(self.core).__name__)
+        self._plans: dict[Any, _ops.Plan] = {}
         self._parts = _abi.part_names(self.core._description)
         self._origin = None
         if self.core.origin is not None:
             self._origin = type(self)._of(self.core.origin, device)
+        # Whether a call is its tensors and gives one.
+        self._is_plain = (
+            process_group is None and device is None and self._origin is None and self.core._returned is None
+            and self.core._is_reduced
+        )  # fmt: skip
 
     @classmethod
     def _of(cls, core: _Loss, device: str | None) -> LossModule:
         positional, named = core._arguments
         return cls(*positional, device=device, **named)
 
+    def __getstate__(self):
+        # What is remembered is about this process's memory.
+        return {**self.__dict__, "_plans": {}, "_with_parts": None}
+
     def extra_repr(self) -> str:
         return repr(self.core).split("(", 1)[1].removesuffix(")")
 
     def forward(self, *inputs, statistics: Tensor | None = None, **named):
+        key = None
+        if self._is_plain and not named and statistics is None and not _in_graph():
+            # Nearly every call is like one before.
+            try:
+                key = _kinds(inputs)
+            except (AttributeError, RuntimeError):  # not tensors, or sparse ones: refused by name below
+                pass
+            plan = self._plans.get(key)
+            if plan is not None:
+                if plan.has_gradient and torch.is_grad_enabled():
+                    return _ops.Evaluate.apply(plan, None, *inputs)
+                return _ops.forward(plan, inputs)[0]
         given, ordered = self.core._bound(*inputs, **named)
-        result = self._run(given, ordered, statistics)
+        if any([number is not None for number in given.values()]):
+            key = None
+        result = self._run(given, ordered, statistics, key)
         return result if self._origin is None else (result, self._origin._run(given, ordered, None))
 
     def statistics(self, *inputs, **named) -> Tensor:
@@ -71,20 +99,22 @@ class LossModule(torch.nn.Module):
         given, ordered = self.core._bound(*inputs, **named)
         with torch.no_grad():
             arrays, _ = self._arrays(ordered)
-            return _ops.statistics(self.core._program(given, ordered), arrays)
+            return _ops.statistics(self._plan(given, ordered, arrays, False), arrays)
 
-    def _run(self, given: dict[str, Any], ordered: tuple[Any, ...], statistics: Tensor | None):
+    def _run(self, given: dict[str, Any], ordered: tuple[Any, ...], statistics: Tensor | None, key: Any = None):
         if not self.core._is_reduced and torch.is_autocast_enabled("cpu"):
             ordered = self._widened(ordered)
         home = None
         if self.device is not None:
             home = ordered[0].device
             ordered = tuple([None if array is None else array.to("cpu") for array in ordered])
-        if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        if _in_graph():
             value = self._graph(given, ordered, statistics)
             return value if home is None else _moved(value, home)
         arrays, has_gradient = self._arrays(ordered)
-        program = self.core._program(given, ordered)
+        plan = self._plan(given, ordered, arrays, has_gradient)
+        if key is not None and key == _kinds(arrays):
+            self._plans[key] = plan
         reduction = None
         if statistics is not None:
             self._require_sums("statistics")
@@ -92,13 +122,23 @@ class LossModule(torch.nn.Module):
         elif self.process_group is not None:
             reduction = _ops.Reduction(self.process_group)
         if has_gradient and torch.is_grad_enabled():
-            value = _ops.Evaluate.apply(program, reduction, *arrays)
+            value = _ops.Evaluate.apply(plan, reduction, *arrays)
         else:
-            value, parts, _ = _ops.forward(program, arrays, reduction)
+            value, parts, *_ = _ops.forward(plan, arrays, reduction)
             value = value if parts is None else (value, parts)
-        if program.returns_parts:
-            value = program.result(*value)
+        if plan.returns_parts:
+            value = plan.program.result(*value)
         return value if home is None else _moved(value, home)
+
+    def _plan(self, given, ordered, arrays: list[Tensor], has_gradient: bool) -> _ops.Plan:
+        program = self.core._program(given, ordered)
+        key = program, _kinds(arrays)
+        plan = self._plans.get(key)
+        if plan is None:
+            if len(self._plans) >= _REMEMBERED:
+                self._plans.clear()
+            plan = self._plans[key] = _ops.Plan(program, arrays, has_gradient)
+        return plan
 
     def _arrays(self, ordered: tuple[Any, ...]) -> tuple[list[Tensor], bool]:
         """The tensors that are there, and whether a prediction wants a gradient."""
@@ -154,6 +194,15 @@ class LossModule(torch.nn.Module):
     def _require_sums(self, name: str) -> None:
         if not self.core.statistics_add:
             raise ValueError(f"{name}: the statistics of batches do not add up here: {self.core.statistics_add_reason}")
+
+
+def _in_graph() -> bool:
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+
+
+def _kinds(arrays) -> tuple[Any, ...]:
+    """What a plan depends on."""
+    return tuple([(a.dtype, a.shape, a.stride(), a.is_cpu, a.requires_grad, a.is_neg()) for a in arrays])
 
 
 def _moved(value: Any, device: torch.device) -> Any:

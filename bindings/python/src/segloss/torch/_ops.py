@@ -45,13 +45,40 @@ def _described(arrays: Sequence[Tensor]) -> list[_abi.Tensor]:
     return described
 
 
-def _frame(program: Program, arrays: Sequence[Tensor]) -> Frame:
-    key = tuple([(array.dtype, array.shape, array.stride()) for array in arrays])
-    return program.frame(key, lambda: _described(arrays))
+class Plan:
+    """A program on tensors of certain types, shapes and strides: what is looked up once and used at every step."""
 
+    __slots__ = (
+        "_arrays",
+        "_free",
+        "count",
+        "dtype",
+        "has_gradient",
+        "program",
+        "returns_parts",
+        "shape",
+        "statistics",
+    )
 
-def _pointers(arrays: Sequence[Tensor]) -> list[int]:
-    return [array.data_ptr() for array in arrays]
+    def __init__(self, program: Program, arrays: Sequence[Tensor], has_gradient: bool):
+        self.program = program
+        self.has_gradient = has_gradient
+        self._arrays = _described(arrays)
+        frame = Frame(program, [], self._arrays)
+        self._free = frame.free
+        frame.release()
+        self.count = frame.count
+        self.statistics = ctypes.c_double * max(1, frame.count)
+        self.shape = frame.value_shape
+        self.dtype = _DTYPES[frame.value_type]
+        self.returns_parts = program.returns_parts
+
+    def frame(self) -> Frame:
+        """One that nobody else uses; to be released."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            return Frame(self.program, self._free, self._arrays)
 
 
 def value_type(program: Program, prediction: Tensor, is_map: bool) -> torch.dtype:
@@ -81,54 +108,59 @@ class Reduction:
 
 
 def forward(
-    program: Program, arrays: Sequence[Tensor], reduction: Reduction | None = None
-) -> tuple[Tensor, Tensor | None, Any]:
-    """Value, parts (if the call returns them) and what the gradient needs: an owner of memory, its address, a length."""
-    frame = _frame(program, arrays)
-    pointers = _pointers(arrays)
-    value = torch.empty(frame.value_shape, dtype=_DTYPES[frame.value_type])
+    plan: Plan, arrays: Sequence[Tensor], reduction: Reduction | None = None
+) -> tuple[Tensor, Tensor | None, Any, int, int]:
+    """Value, parts (if the call returns them), and the statistics: an owner of their memory, the address, their number."""
+    frame = plan.frame()
+    value = torch.empty(plan.shape, dtype=plan.dtype)
+    count = plan.count
     if reduction is None:
-        memory = (ctypes.c_double * frame.count)()
+        memory: Any = plan.statistics()
         at = ctypes.addressof(memory)
-        frame.forward(pointers, value.data_ptr(), at if frame.count else None)
-        kept = memory, at, frame.count
+        frame.forward([array.data_ptr() for array in arrays], value.data_ptr(), at if count else None)
     else:
-        own = torch.empty(frame.count, dtype=torch.float64)
-        frame.forward(pointers, None, own.data_ptr())
-        memory = reduction(own)
-        kept = memory, memory.data_ptr(), memory.numel()
-        frame.value(pointers, value.data_ptr(), kept[1], kept[2])
-    parts = torch.tensor(frame.parts[:], dtype=value.dtype) if program.returns_parts else None
+        memory = reduction(_statistics(plan, frame, arrays))
+        at, count = memory.data_ptr(), memory.numel()
+        frame.value([array.data_ptr() for array in arrays], value.data_ptr(), at, count)
+    parts = torch.tensor(frame.parts[:], dtype=value.dtype) if plan.returns_parts else None
     frame.release()
-    return value, parts, kept
+    return value, parts, memory, at, count
 
 
-def statistics(program: Program, arrays: Sequence[Tensor]) -> Tensor:
+def _statistics(plan: Plan, frame: Frame, arrays: Sequence[Tensor]) -> Tensor:
+    own = torch.empty(plan.count, dtype=torch.float64)
+    frame.forward([array.data_ptr() for array in arrays], None, own.data_ptr())
+    return own
+
+
+def statistics(plan: Plan, arrays: Sequence[Tensor]) -> Tensor:
     """Those of these arrays alone."""
-    frame = _frame(program, arrays)
-    own = torch.empty(frame.count, dtype=torch.float64)
-    frame.forward(_pointers(arrays), None, own.data_ptr())
+    frame = plan.frame()
+    own = _statistics(plan, frame, arrays)
     frame.release()
     return own
 
 
 def backward(
-    program: Program, arrays: Sequence[Tensor], statistics: int | None, length: int, factor: Tensor, wanted: Sequence[bool]
+    plan: Plan, arrays: Sequence[Tensor], at: int, count: int, factor: Tensor, wanted: Sequence[bool]
 ) -> list[Tensor | None]:
     """The gradients that are wanted, in their predictions' types and orders of dimensions."""
-    frame = _frame(program, arrays)
     gradients: list[Tensor | None] = []
     places: list[Any] = []
-    for array, is_wanted in zip(arrays[: program.predictions], wanted):
+    for array, is_wanted in zip(arrays, wanted):
         gradient = torch.empty_like(array) if is_wanted else None
         gradients.append(gradient)
         places.append(None if gradient is None else (gradient.data_ptr(), gradient.stride()))
-    if factor.dim() == 0:
-        frame.gradient(_pointers(arrays), statistics, length, factor.data_ptr(), places, _TYPES[factor.dtype])
-    else:
-        frame.gradient(
-            _pointers(arrays), statistics, length, factor.data_ptr(), places, _TYPES[factor.dtype], factor.stride()
-        )
+    frame = plan.frame()
+    frame.gradient(
+        [array.data_ptr() for array in arrays],
+        at if count else None,
+        count,
+        factor.data_ptr(),
+        places,
+        _TYPES[factor.dtype],
+        factor.stride() if plan.shape else None,
+    )
     frame.release()
     return gradients
 
@@ -137,28 +169,25 @@ class Evaluate(torch.autograd.Function):
     """A loss in eager mode: statistics in the forward, the gradient in the backward, times whatever comes from above."""
 
     @staticmethod
-    def forward(ctx, program: Program, reduction: Reduction | None, *arrays: Tensor):
-        value, parts, ctx.kept = forward(program, arrays, reduction)
-        ctx.program = program
+    def forward(ctx, plan: Plan, reduction: Reduction | None, *arrays: Tensor):
+        value, parts, *ctx.statistics = forward(plan, arrays, reduction)
+        ctx.plan = plan
         ctx.save_for_backward(*arrays)
         if parts is None:
             return value
         ctx.mark_non_differentiable(parts)
-        ctx.set_materialize_grads(False)
         return value, parts
 
     @staticmethod
-    def backward(ctx, grad_output: Tensor | None, *_):
+    def backward(ctx, grad_output: Tensor, *_):
         arrays = ctx.saved_tensors
-        if grad_output is None:
-            return (None,) * (len(arrays) + 2)
-        program = ctx.program
-        _, at, length = ctx.kept
-        wanted = ctx.needs_input_grad[2 : 2 + program.predictions]
-        gradients = backward(program, arrays, at if length else None, length, grad_output, wanted)
+        plan = ctx.plan
+        _, at, count = ctx.statistics
+        predictions = plan.program.predictions
+        gradients = backward(plan, arrays, at, count, grad_output, ctx.needs_input_grad[2 : 2 + predictions])
         if torch.is_grad_enabled():  # create_graph: what is made of these gradients has none by itself
             gradients = [None if g is None else _Once.apply(g, grad_output, *arrays) for g in gradients]
-        return None, None, *gradients, *([None] * (len(arrays) - program.predictions))
+        return None, None, *gradients, *[None] * (len(arrays) - predictions)
 
 
 class _Once(torch.autograd.Function):
@@ -178,18 +207,16 @@ class _Once(torch.autograd.Function):
 _library = torch.library.Library("segloss", "DEF")
 
 
-def _statistics_of(kept: Any) -> Tensor:
-    memory, _, length = kept
-    return torch.tensor(memory[:], dtype=torch.float64) if length else torch.empty(0, dtype=torch.float64)
+def _plan(program: str, arrays: list[Tensor]) -> Plan:
+    return Plan(_framework.program(program, arrays), arrays, True)
 
 
 def _op_forward(predictions: list[Tensor], constants: list[Tensor], program: str) -> tuple[Tensor, Tensor, Tensor]:
     arrays = [*predictions, *constants]
-    bound = _framework.program(program, arrays)
-    value, parts, kept = forward(bound, arrays)
+    value, parts, memory, _, count = forward(_plan(program, arrays), arrays)
     if parts is None:
         parts = torch.empty(0, dtype=value.dtype)
-    return value, parts, _statistics_of(kept)
+    return value, parts, torch.tensor(memory[:count], dtype=torch.float64)
 
 
 def _op_fake(predictions: list[Tensor], constants: list[Tensor], program: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -217,10 +244,8 @@ def _backward_operator(name: str):
         factor: Tensor, predictions: list[Tensor], constants: list[Tensor], statistics: Tensor, program: str
     ) -> list[Tensor]:
         arrays = [*predictions, *constants]
-        bound = _framework.program(program, arrays)
-        length = statistics.numel()
         return backward(
-            bound, arrays, statistics.data_ptr() if length else None, length, factor, [True] * len(predictions)
+            _plan(program, arrays), arrays, statistics.data_ptr(), statistics.numel(), factor, [True] * len(predictions)
         )
 
     def fake(
