@@ -345,6 +345,24 @@ def test_no_gradient_that_nobody_wants(monkeypatch):
         segloss.paddle.DiceLoss()(x, t)
 
 
+def test_wishes_change_from_call_to_call():
+    """What is remembered of a call is not held against the next."""
+    p, y, x, t = simple()
+    loss = segloss.paddle.DiceLoss()
+    t.stop_gradient = False
+    with paddle.no_grad():
+        loss(x, t)
+    with pytest.raises(ValueError, match="target: wants a gradient"):
+        loss(x, t)
+    t.stop_gradient = True
+    for wants in (True, False, True):
+        x.stop_gradient = not wants
+        assert loss(x, t).stop_gradient is not wants
+    _, grad = segloss.DiceLoss().value_and_grad(p, y)
+    loss(x, t).backward()
+    same(array(x.grad), grad, "gradient")
+
+
 def test_only_the_gradients_that_are_wanted():
     inputs = BY_NAME["l1-balance-ce"].draw(SMALL, dtype=np.float32)
     made, _ = tensors(inputs, ("thresh",))
@@ -626,10 +644,12 @@ def test_after_a_refusal_all_is_well():
 def test_memory_elsewhere(monkeypatch):
     """There is no other device here: the tensors say that they are on one."""
     monkeypatch.setattr(_run, "_HAS_DEVICES", True)
-    assert segloss.paddle.DiceLoss()(paddle.ones([3]), paddle.ones([3])).item() < 1
+    loss = segloss.paddle.DiceLoss()
+    for _ in range(2):
+        assert loss(paddle.ones([3]), paddle.ones([3])).item() < 1
     monkeypatch.setattr(type(paddle.ones([3]).place), "is_cpu_place", lambda place: False)
     with pytest.raises(ValueError, match=r"input: expected a tensor in the memory of the CPU, got one on .*\.cpu\(\)"):
-        segloss.paddle.DiceLoss()(paddle.ones([3]), paddle.ones([3]))
+        loss(paddle.ones([3]), paddle.ones([3]))
 
 
 # ---------------------------------------------------------------- PaddleOCR

@@ -187,13 +187,6 @@ class Frame:
     def release(self) -> None:
         self.free.append(self)
 
-    def again(self) -> Frame | None:
-        """A free frame of the same shapes, without another look at them; None if all are in use."""
-        try:
-            return self._free.pop()
-        except IndexError:
-            return None
-
     def forward(self, arrays: Sequence[int], value: int | None, statistics: int | None) -> None:
         """Fills the value at an address, `parts`, and the statistics at an address."""
         for tensor, address in zip(self._inputs, arrays):

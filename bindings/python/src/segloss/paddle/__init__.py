@@ -22,15 +22,15 @@ from .. import _framework
 from .._loss import Loss as _Core
 from ..active_contour import _Function as _ActiveContourFunction
 from ..db_step import DBStep as _DBStep
-from ._run import evaluate as _evaluate
+from . import _run
 
 __all__ = ["active_contour_loss", "db_step"]
 
 
 def _value(core: _Core, inputs: tuple, named: dict[str, Any]) -> Any:
     given, ordered = core._bound(*inputs, **named)
-    value = _evaluate(core, given, ordered)
-    return value if core.origin is None else (value, _evaluate(core.origin, given, ordered))
+    value = _run.evaluate(core, given, ordered)
+    return value if core.origin is None else (value, _run.evaluate(core.origin, given, ordered))
 
 
 class Loss(paddle.nn.Layer):
@@ -54,6 +54,32 @@ class Loss(paddle.nn.Layer):
     def __init__(self, *arguments, **named):
         super().__init__()
         self._core = self._of(*arguments, **named)
+        # Whether a call is its tensors and gives one: nearly every one is then like one before.
+        self._is_plain = self._core.origin is None and self._core._returned is None
+        self._plans: dict[Any, _run.Plan] = {}
+
+    def __getstate__(self):
+        return {**self.__dict__, "_plans": {}}  # those are about this process's memory
+
+    def _call(self, inputs: tuple, named: dict[str, Any]) -> Any:
+        if named or not self._is_plain or not paddle.in_dynamic_mode():
+            return _value(self._core, inputs, named)
+        try:
+            key = _run.kinds(inputs)
+        except AttributeError:  # not tensors: refused below by name
+            key = None
+        plan = self._plans.get(key)
+        if plan is not None:
+            return _run.run(plan, inputs)
+        given, ordered = self._core._bound(*inputs)
+        value = _run.evaluate(self._core, given, ordered)
+        program = self._core._program(given, ordered)
+        others_want = any(not array.stop_gradient for array in inputs[program.predictions :])
+        if len(inputs) == program.arrays and all(a is b for a, b in zip(inputs, ordered)) and not others_want:
+            if len(self._plans) >= _run.REMEMBERED:
+                self._plans.clear()
+            self._plans[key] = _run.planned(program, inputs)
+        return value
 
     def extra_repr(self):
         return repr(self._core).partition("(")[2][:-1]
@@ -62,7 +88,7 @@ class Loss(paddle.nn.Layer):
 def _layer(core: type[_Core]) -> type[Loss]:
     @paddle.jit.marker.unified
     def forward(self, *inputs, **named):
-        return _value(self._core, inputs, named)
+        return self._call(inputs, named)
 
     # to_static counts the parameters.
     self = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -32,6 +32,8 @@ TYPES = {
 }
 _OF_TYPE = {codes: dtype for dtype, codes in TYPES.items()}
 _CPU = paddle.CPUPlace()
+# As many combinations of shapes are remembered.
+REMEMBERED = 256
 _HAS_DEVICES = (
     paddle.is_compiled_with_cuda() or paddle.is_compiled_with_xpu() or bool(paddle.device.get_all_custom_device_type())
 )
@@ -45,13 +47,9 @@ def evaluate(core: Loss, given: dict[str, Any], ordered: tuple[Any, ...]) -> Any
     program = core._program(given, ordered)
     if is_graph:
         return _in_graph(program, arrays)
-    call = _Call(program, arrays)
-    if paddle.is_grad_enabled() and True in call.wanted:
-        value = _Loss.apply(call, *arrays[: program.predictions])
-        value.register_hook(call.refuse_again)
-    else:
-        value = call.value()
-    return value if call.parts is None else program.result(value, call.parts.unbind())
+    plan = planned(program, arrays)
+    value = run(plan, arrays)
+    return program.result(*value) if plan.returns_parts else value
 
 
 def _arrays(core: Loss, ordered: tuple[Any, ...], kind: type) -> list[Any]:
@@ -79,74 +77,152 @@ def _arrays(core: Loss, ordered: tuple[Any, ...], kind: type) -> list[Any]:
 # ---------------------------------------------------------------- tensors that are there
 
 
-class _Call:
-    """One call on tensors, and what its gradient will need."""
+class Plan:
+    """A program on tensors of certain types, shapes and strides: what is looked up once and used at every step."""
 
-    __slots__ = ("_addresses", "_frame", "_versions", "arrays", "context", "parts", "program", "statistics", "wanted")
+    __slots__ = (
+        "_described",
+        "_free",
+        "count",
+        "dtype",
+        "gradients",
+        "has_gradient",
+        "program",
+        "returns_parts",
+        "shape",
+        "statistics",
+    )
 
     def __init__(self, program: Program, arrays: Sequence[paddle.Tensor]):
         self.program = program
+        self._described = [_tensor(array, None if array.is_contiguous() else array.strides) for array in arrays]
+        frame = Frame(program, [], self._described)
+        self._free = frame.free
+        frame.release()
+        self.count = frame.count
+        self.statistics = ctypes.c_double * max(1, frame.count)
+        self.shape = frame.value_shape
+        self.dtype = _OF_TYPE[frame.value_type]
+        self.returns_parts = program.returns_parts
+        # Shape, type and strides of each gradient that is wanted; they are dense, and None where the prediction is too.
+        self.gradients = [
+            None if a.stop_gradient else (a.shape, a.dtype, None if a.is_contiguous() else _dense(a.shape))
+            for a in arrays[: program.predictions]
+        ]
+        self.has_gradient = any(self.gradients)
+
+    def frame(self) -> Frame:
+        """One that nobody else uses; to be released."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            return Frame(self.program, self._free, self._described)
+
+
+def kinds(arrays: Sequence[paddle.Tensor]) -> tuple[Any, ...]:
+    """What a plan depends on. Types by their identities: Paddle has one object for each, which is slow to hash."""
+    found = tuple(
+        [
+            (id(a.dtype), tuple(a.shape), None if a.is_contiguous() else tuple(a.strides), a.stop_gradient)
+            for a in arrays
+        ]
+    )
+    return (found, [a.place.is_cpu_place() for a in arrays].count(True)) if _HAS_DEVICES else found
+
+
+_plans: dict[Any, Plan] = {}
+
+
+def planned(program: Program, arrays: Sequence[paddle.Tensor]) -> Plan:
+    key = program, kinds(arrays)
+    plan = _plans.get(key)
+    if plan is None:
+        if len(_plans) >= REMEMBERED:
+            _plans.clear()
+        plan = _plans[key] = Plan(program, arrays)
+    return plan
+
+
+def run(plan: Plan, arrays: Sequence[paddle.Tensor]) -> Any:
+    """The value, or the value and the parts if the call returns them."""
+    call = _Call(plan, arrays)
+    if plan.has_gradient and paddle.is_grad_enabled():
+        value = _Loss.apply(call, *arrays[: plan.program.predictions])
+        value.register_hook(call.refuse_again)
+    else:
+        value = call.value()
+    return (value, call.parts.unbind()) if plan.returns_parts else value
+
+
+class _Call:
+    """One call on tensors, and what its gradient will need."""
+
+    __slots__ = ("addresses", "arrays", "context", "parts", "plan", "statistics", "versions")
+
+    def __init__(self, plan: Plan, arrays: Sequence[paddle.Tensor]):
+        self.plan = plan
         self.arrays = arrays
-        self.wanted = [not array.stop_gradient for array in arrays[: program.predictions]]
-        self._addresses = [array.data_ptr() for array in arrays]
-        self._versions = [array.inplace_version for array in arrays]
-        self.statistics = self.parts = None
-
-    def _new_frame(self) -> Frame:
-        # By the types' identities: Paddle has one object for each, which is slow to hash.
-        key = tuple(
-            [(id(a.dtype), tuple(a.shape), None if a.is_contiguous() else tuple(a.strides)) for a in self.arrays]
-        )
-        return self.program.frame(key, self._describe)
-
-    def _describe(self) -> list:
-        return [_tensor(array, None if array.is_contiguous() else array.strides) for array in self.arrays]
+        self.addresses = [array.data_ptr() for array in arrays]
 
     def value(self) -> paddle.Tensor:
-        """The value; `statistics`, and `parts` if they are asked for, as one tensor."""
-        frame = self._frame = self._new_frame()
-        value = _C_ops.empty(frame.value_shape, _OF_TYPE[frame.value_type], _CPU)
-        at = None
-        if frame.count:
-            self.statistics = (ctypes.c_double * frame.count)()
-            at = addressof(self.statistics)
-        frame.forward(self._addresses, value.data_ptr(), at)
-        if self.program.returns_parts:
-            self.parts = paddle.to_tensor(frame.parts[:], value.dtype, _CPU)
+        """The value; and `statistics`, and `parts` if they are asked for, as one tensor."""
+        plan = self.plan
+        value = _C_ops.empty(plan.shape, plan.dtype, _CPU)
+        statistics = self.statistics = plan.statistics()
+        frame = plan.frame()
+        frame.forward(self.addresses, value.data_ptr(), addressof(statistics) if plan.count else None)
+        if plan.returns_parts:
+            self.parts = paddle.to_tensor(frame.parts[:], plan.dtype, _CPU)
         frame.release()
         return value
 
-    def gradient(self, factor: paddle.Tensor, at: int | None) -> list[paddle.Tensor | None]:
+    def gradient(self, factor: paddle.Tensor, statistics: int) -> list[paddle.Tensor | None]:
         """Gradients of the predictions that want one, from the statistics at an address."""
-        frame = self._frame.again() or self._new_frame()
+        plan = self.plan
         gradients, places = [], []
-        for array, wanted in zip(self.arrays, self.wanted):
-            if wanted:
-                gradient = _C_ops.empty(array.shape, array.dtype, _CPU)
-                gradients.append(gradient)
-                places.append((gradient.data_ptr(), None if array.is_contiguous() else gradient.strides))
-            else:
+        for wanted in plan.gradients:
+            if wanted is None:
                 gradients.append(None)
                 places.append(None)
-        strides = factor.strides if frame.value_shape else None
-        frame.gradient(self._addresses, at, frame.count, factor.data_ptr(), places, factor_strides=strides)
+            else:
+                gradient = _C_ops.empty(wanted[0], wanted[1], _CPU)
+                gradients.append(gradient)
+                places.append((gradient.data_ptr(), wanted[2]))
+        strides = factor.strides if plan.shape else None
+        frame = plan.frame()
+        frame.gradient(
+            self.addresses,
+            statistics if plan.count else None,
+            plan.count,
+            factor.data_ptr(),
+            places,
+            factor_strides=strides,
+        )
         frame.release()
         return gradients
 
     def check_unchanged(self) -> None:
-        if self._versions != [array.inplace_version for array in self.arrays] or (
-            self._addresses != [array.data_ptr() for array in self.arrays]
+        if self.versions != [array.inplace_version for array in self.arrays] or (
+            self.addresses != [array.data_ptr() for array in self.arrays]
         ):
-            raise RuntimeError(f"{self.program.name}: an input was modified in place after the loss had read it")
+            raise RuntimeError(f"{self.plan.program.name}: an input was modified in place after the loss had read it")
 
     def refuse_again(self, _) -> None:
         # Paddle 3.3 lets go of a PyLayer's context after its first backward(), even where the graph is retained, and
         # crashes in the second.
         if self.context() is None:
             raise RuntimeError(
-                f"{self.program.name}: Paddle can run backward() through a PyLayer only once, whatever retain_graph says; "
-                "add the losses up before backward(), or use paddle.grad with retain_graph=True"
+                f"{self.plan.program.name}: Paddle can run backward() through a PyLayer only once, whatever retain_graph "
+                "says; add the losses up before backward(), or use paddle.grad with retain_graph=True"
             )
+
+
+def _dense(shape: Sequence[int]) -> list[int]:
+    """Strides of a row-major array."""
+    strides = [1]
+    for extent in shape[:0:-1]:
+        strides.append(strides[-1] * max(extent, 1))
+    return strides[::-1]
 
 
 def _tensor(array: Any, strides: Sequence[int] | None):
@@ -161,13 +237,14 @@ class _Loss(PyLayer):
     def forward(ctx, call, *predictions):
         ctx.call = call
         call.context = weakref.ref(ctx)
+        call.versions = [array.inplace_version for array in call.arrays]
         return call.value()
 
     @staticmethod
     def backward(ctx, factor):
         call = ctx.call
         call.check_unchanged()
-        gradients = call.gradient(factor, addressof(call.statistics) if call.statistics else None)
+        gradients = call.gradient(factor, addressof(call.statistics))
         if paddle.is_grad_enabled():  # create_graph
             gradients = [
                 None if g is None else _FirstOrder.apply(lambda g=g: g, factor, *call.arrays) for g in gradients
@@ -245,17 +322,17 @@ def _operators(program: Program, wanted: tuple[bool, ...]) -> tuple[Callable, Ca
         return metas if len(metas) > 1 else metas[0]
 
     def forward(arrays):
-        call = _Call(program, arrays)
+        call = _Call(planned(program, arrays), arrays)
         value = call.value()
-        parts = _C_ops.empty([0], value.dtype, _CPU) if call.parts is None else call.parts
-        return value, parts, paddle.to_tensor([*(call.statistics or ())], paddle.float64, _CPU)
+        parts = call.parts if program.returns_parts else _C_ops.empty([0], value.dtype, _CPU)
+        return value, parts, paddle.to_tensor(call.statistics[: call.plan.count], paddle.float64, _CPU)
 
     def backward(arrays):
         *arrays, statistics, factor = arrays
-        call = _Call(program, arrays)
-        call.wanted, call._frame = wanted, call._new_frame()
-        call._frame.release()
-        gradients = tuple(g for g in call.gradient(factor, statistics.data_ptr() or None) if g is not None)
+        for array, is_wanted in zip(arrays, wanted):
+            array.stop_gradient = not is_wanted
+        gradients = _Call(planned(program, arrays), arrays).gradient(factor, statistics.data_ptr())
+        gradients = tuple(gradient for gradient in gradients if gradient is not None)
         return gradients if len(gradients) > 1 else gradients[0]
 
     # Paddle takes a name with "_grad" in it for something else.
