@@ -151,7 +151,18 @@ def run(plan: Plan, arrays: Sequence[paddle.Tensor]) -> Any:
         value.register_hook(call.refuse_again)
     else:
         value = call.value()
-    return (value, call.parts.unbind()) if plan.returns_parts else value
+    return (value, _Parts(call.parts, plan.dtype)) if plan.returns_parts else value
+
+
+class _Parts:
+    """Tensors of the numbers that are looked at."""
+
+    def __init__(self, numbers: Sequence[float], dtype: paddle.dtype):
+        self.numbers = numbers
+        self.dtype = dtype
+
+    def __getitem__(self, i: int) -> paddle.Tensor:
+        return _C_ops.full([], self.numbers[i], self.dtype, _CPU)
 
 
 class _Call:
@@ -165,14 +176,14 @@ class _Call:
         self.addresses = [array.data_ptr() for array in arrays]
 
     def value(self) -> paddle.Tensor:
-        """The value; and `statistics`, and `parts` if they are asked for, as one tensor."""
+        """The value; and `statistics`, and `parts` if they are asked for, as numbers."""
         plan = self.plan
         value = _C_ops.empty(plan.shape, plan.dtype, _CPU)
         statistics = self.statistics = plan.statistics()
         frame = plan.frame()
         frame.forward(self.addresses, value.data_ptr(), addressof(statistics) if plan.count else None)
         if plan.returns_parts:
-            self.parts = paddle.to_tensor(frame.parts[:], plan.dtype, _CPU)
+            self.parts = frame.parts[:]
         frame.release()
         return value
 
@@ -324,7 +335,7 @@ def _operators(program: Program, wanted: tuple[bool, ...]) -> tuple[Callable, Ca
     def forward(arrays):
         call = _Call(planned(program, arrays), arrays)
         value = call.value()
-        parts = call.parts if program.returns_parts else _C_ops.empty([0], value.dtype, _CPU)
+        parts = paddle.to_tensor(call.parts if program.returns_parts else [], value.dtype, _CPU)
         return value, parts, paddle.to_tensor(call.statistics[: call.plan.count], paddle.float64, _CPU)
 
     def backward(arrays):
