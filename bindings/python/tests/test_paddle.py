@@ -5,6 +5,8 @@ What a loss computes is tested elsewhere; here only how it gets in and out of Pa
 
 import copy
 import pickle
+import re
+import runpy
 import subprocess
 import sys
 import threading
@@ -752,11 +754,22 @@ def test_the_same_curve_as_upstream():
     np.testing.assert_allclose(ours, upstream, rtol=1e-3)
 
 
+ROOT = Path(__file__).resolve().parents[3]
+SNIPPETS = re.findall(r"^```python\n(.*?)^```", (ROOT / "Guides/PaddlePaddle.md").read_text(), re.M | re.S)
+
+
+@pytest.mark.parametrize("number", range(len(SNIPPETS)))
+def test_the_guide(number, tmp_path):
+    # From a file: to_static reads the source of what it is given.
+    snippet = tmp_path / f"snippet_{number}.py"
+    snippet.write_text(SNIPPETS[number])
+    runpy.run_path(str(snippet))
+
+
 def test_the_example_learns(tmp_path):
     """By its own verdict: every loss falls, and the detector clearly beats thresholds on what it never saw."""
     picture = tmp_path / "page.png"
-    script = Path(__file__).resolve().parents[3] / "Examples" / "paddle_db.py"
-    command = [sys.executable, str(script), "--steps", "150", "--output", str(picture)]
+    command = [sys.executable, str(ROOT / "Examples/paddle_db.py"), "--steps", "150", "--output", str(picture)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     assert picture.read_bytes().startswith(b"\x89PNG") and "held-out" in done.stdout
