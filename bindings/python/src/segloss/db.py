@@ -145,7 +145,7 @@ class DBLoss(Loss):
     def _count(self, name: str, shape: tuple, channels_last: bool = False) -> int:
         """How many maps there are."""
         allowed = (2, 3) if self._variant == "wenmuzhou" else (3,)
-        count = shape[-1 if channels_last else 1] if len(shape) == 4 else None
+        count = int(shape[-1 if channels_last else 1]) if len(shape) == 4 else None
         if count not in allowed:
             layout = "N x H x W x {}" if channels_last else "N x {} x H x W"
             expected = " or ".join(layout.format(c) for c in allowed)

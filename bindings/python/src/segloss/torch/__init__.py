@@ -197,7 +197,14 @@ class LossModule(torch.nn.Module):
 
 
 def _in_graph() -> bool:
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    if torch.compiler.is_compiling():
+        return True
+    if torch._C._are_functorch_transforms_active():
+        raise RuntimeError(
+            "segloss: inside torch.func's transforms tensors have no memory that a loss could read; use "
+            "torch.autograd.grad, and a loss with per_sample=True or reduction='none' in place of vmap"
+        )
+    return False
 
 
 def _kinds(arrays) -> tuple[Any, ...]:

@@ -1,8 +1,7 @@
 """Programs as operations of PyTorch.
 
-In eager mode an autograd Function, whose cost a training of small tensors notices; under ``torch.compile``,
-``torch.export`` and the transforms of ``torch.func`` operators ``segloss::<loss>`` that graphs can hold. Both run the
-same two functions below.
+In eager mode an autograd Function, whose cost a training of small tensors notices; under ``torch.compile`` and
+``torch.export`` operators ``segloss::<loss>`` that graphs can hold. Both run the same two functions below.
 """
 
 from __future__ import annotations
@@ -216,7 +215,7 @@ def _op_forward(predictions: list[Tensor], constants: list[Tensor], program: str
     value, parts, memory, _, count = forward(_plan(program, arrays), arrays)
     if parts is None:
         parts = torch.empty(0, dtype=value.dtype)
-    return value, parts, torch.tensor(memory[:count], dtype=torch.float64)
+    return value, parts, torch.tensor(memory[:count], dtype=torch.float64).view(torch.int64)
 
 
 def _op_fake(predictions: list[Tensor], constants: list[Tensor], program: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -227,7 +226,7 @@ def _op_fake(predictions: list[Tensor], constants: list[Tensor], program: str) -
     return (
         predictions[0].new_empty(outputs.value, dtype=dtype),
         predictions[0].new_empty((outputs.parts if bound.returns_parts else 0,), dtype=dtype),
-        predictions[0].new_empty((outputs.statistics,), dtype=torch.float64),
+        predictions[0].new_empty((outputs.statistics,), dtype=torch.int64),
     )
 
 
@@ -269,7 +268,7 @@ def _backward_operator(name: str):
 
 
 def _operator(name: str) -> None:
-    """``segloss::<name>``: arrays in, value, parts and statistics out, with its gradient."""
+    """``segloss::<name>``: arrays in, value, parts and the bits of the statistics out, with its gradient."""
     gradient = _backward_operator(name)
 
     def derivative(ctx, grad_output: Tensor, *_):
