@@ -10,6 +10,7 @@ import runpy
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 
 import ml_dtypes
@@ -318,6 +319,17 @@ def test_backward_twice_is_a_sentence():
     value.backward(retain_graph=True)
     with pytest.raises(OSError, match="dice: Paddle can run backward.. through a PyLayer only once"):
         value.backward()
+
+
+def test_a_loss_that_is_kept_keeps_nothing_else():
+    """As in a list for a log: once its gradient is there, the inputs may go."""
+    *_, x, t = simple()
+    moved = x * 1
+    address, kept = weakref.ref(moved), segloss.paddle.DiceLoss()(moved, t)
+    del moved
+    assert address() is not None
+    kept.backward()
+    assert address() is None
 
 
 def test_no_second_derivative():
@@ -699,6 +711,22 @@ def test_db_loss_with_the_maps_of_newer_heads(options):
     grads = paddle.grad(found["loss"], [maps, cbn]), paddle.grad(whole, [maps, cbn])
     for got, want in zip(*grads):  # 1e-5: Paddle's own rounding, see test_oracle_paddle.py
         assert np.abs(got.numpy() - want.numpy()).max() <= 1e-5 * np.abs(want.numpy()).max()
+
+
+def test_db_loss_with_auxiliary_maps():
+    labels = ocr_batch(np.random.default_rng(0))
+    rng = np.random.default_rng(1)
+    maps, p4, p3 = (paddle.to_tensor(probabilities(rng, (2, 3, 24, 32)), stop_gradient=False) for _ in range(3))
+    criterion = segloss.paddle.DBLoss(**CONFIG, aux_weight_p4=0.5, aux_weight_p2=1.0)
+    found = criterion({"maps": maps, "aux_maps_p4": p4, "aux_maps_p3": p3}, labels)
+    main, aux = (up.db_loss(m, *labels[1:])["loss"] for m in (maps, p4))
+    assert float(found["loss"]) == pytest.approx(float(main + 0.5 * aux), rel=5e-6)
+    assert float(found["loss_aux_maps_p4"]) == pytest.approx(float(aux), rel=5e-6)
+    assert "loss_aux_maps_p3" not in found
+    found["loss"].backward()
+    assert float(p4.grad.abs().sum()) > 0 and p3.grad is None
+    with pytest.raises(ValueError, match="main_loss_type: expected one of"):
+        segloss.paddle.DBLoss(main_loss_type="DiceFocalLoss")
 
 
 def test_the_names_of_det_basic_loss():

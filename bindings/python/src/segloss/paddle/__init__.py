@@ -18,7 +18,7 @@ import paddle
 
 import segloss
 
-from .. import _framework
+from .. import _call, _framework
 from .._loss import Loss as _Core
 from ..active_contour import _Function as _ActiveContourFunction
 from ..db_step import DBStep as _DBStep
@@ -125,6 +125,9 @@ for _core in segloss.LOSSES.values():
     __all__ += [_core.__name__, _framework.function_name(_core.__name__)]
 
 
+_LEVELS = ("p4", "p3", "p2")
+
+
 class DBLoss(globals()["DBLoss"]):
     """PaddleOCR's ``DBLoss``, called as that: ``loss(predicts, labels)``.
 
@@ -135,7 +138,9 @@ class DBLoss(globals()["DBLoss"]):
     ------
     predicts : dict
         ``"maps"``, N x 3 x H x W, are P, T and B. With ``"distance_maps"`` the first of ``"cbn_maps"`` is balanced like P,
-        with weight 1, and there is a part ``"loss_cbn"``.
+        with weight 1, and there is a part ``"loss_cbn"``. ``"aux_maps_p4"``, ``"aux_maps_p3"`` and ``"aux_maps_p2"`` add
+        this loss of theirs times ``aux_weight_p4`` and so on, where that is above 0, and are parts ``"loss_aux_maps_p4"``
+        and so on, without the weight.
     labels : list
         Image, threshold map, threshold mask, shrink map and shrink mask. The image is not looked at.
 
@@ -150,6 +155,8 @@ class DBLoss(globals()["DBLoss"]):
     def __init__(self, *arguments, **named):
         known = inspect.signature(segloss.DBLoss).parameters
         super().__init__(*arguments, **{name: value for name, value in named.items() if name in known})
+        weights = {level: _call.number(f"aux_weight_{level}", named.get(f"aux_weight_{level}", 0)) for level in _LEVELS}
+        self._aux = {f"aux_maps_{level}": weight for level, weight in weights.items() if weight > 0}
 
     @paddle.jit.marker.unified
     def forward(self, predicts, labels, threshold_mask=None, shrink_map=None, shrink_mask=None):
@@ -165,6 +172,11 @@ class DBLoss(globals()["DBLoss"]):
             balanced = _value(self._balance, (predicts["cbn_maps"][:, 0], *labels[3:]), {})
             losses["loss"] = losses["loss"] + balanced
             losses["loss_cbn"] = balanced.detach()
+        for key, weight in self._aux.items():
+            if key in predicts:
+                loss = _value(self._core, (predicts[key], *labels[1:]), {})["loss"]
+                losses["loss"] = losses["loss"] + weight * loss
+                losses[f"loss_{key}"] = loss.detach()
         return losses
 
     @functools.cached_property

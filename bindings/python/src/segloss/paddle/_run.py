@@ -19,6 +19,9 @@ from .. import _program
 from .._loss import Loss
 from .._program import Frame, Program
 
+if not hasattr(paddle.static, "register_op"):
+    raise ImportError(f"segloss.paddle: expected PaddlePaddle 3.3 or later, got {paddle.__version__}")
+
 # DLPack's type code and bits of Paddle's types.
 TYPES = {
     paddle.float32: (2, 32),
@@ -147,8 +150,9 @@ def run(plan: Plan, arrays: Sequence[paddle.Tensor]) -> Any:
     """The value, or the value and the parts if the call returns them."""
     call = _Call(plan, arrays)
     if plan.has_gradient and paddle.is_grad_enabled():
-        value = _Loss.apply(call, *arrays[: plan.program.predictions])
-        value.register_hook(call.refuse_again)
+        guard = _Guard(plan.program.name)
+        value = _Loss.apply(call, guard, *arrays[: plan.program.predictions])
+        value.register_hook(guard)
     else:
         value = call.value()
     return (value, _Parts(call.parts, plan.dtype)) if plan.returns_parts else value
@@ -168,7 +172,7 @@ class _Parts:
 class _Call:
     """One call on tensors, and what its gradient will need."""
 
-    __slots__ = ("addresses", "arrays", "context", "parts", "plan", "statistics", "versions")
+    __slots__ = ("addresses", "arrays", "parts", "plan", "statistics", "versions")
 
     def __init__(self, plan: Plan, arrays: Sequence[paddle.Tensor]):
         self.plan = plan
@@ -218,13 +222,21 @@ class _Call:
         ):
             raise RuntimeError(f"{self.plan.program.name}: an input was modified in place after the loss had read it")
 
-    def refuse_again(self, _) -> None:
-        # Paddle 3.3 lets go of a PyLayer's context after its first backward(), even where the graph is retained, and
-        # crashes in the second.
+
+class _Guard:
+    """Paddle 3.3 lets go of a PyLayer's context after its first backward(), even where the graph is retained, and crashes in
+    the second. As a hook of the value this raises before that. It holds no tensors, as the value may be kept for a log."""
+
+    __slots__ = ("context", "name")
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __call__(self, _) -> None:
         if self.context() is None:
             raise RuntimeError(
-                f"{self.plan.program.name}: Paddle can run backward() through a PyLayer only once, whatever retain_graph "
-                "says; add the losses up before backward(), or use paddle.grad with retain_graph=True"
+                f"{self.name}: Paddle can run backward() through a PyLayer only once, whatever retain_graph says; "
+                "add the losses up before backward(), or use paddle.grad with retain_graph=True"
             )
 
 
@@ -245,9 +257,9 @@ def _tensor(array: Any, strides: Sequence[int] | None):
 
 class _Loss(PyLayer):
     @staticmethod
-    def forward(ctx, call, *predictions):
+    def forward(ctx, call, guard, *predictions):
         ctx.call = call
-        call.context = weakref.ref(ctx)
+        guard.context = weakref.ref(ctx)
         call.versions = [array.inplace_version for array in call.arrays]
         return call.value()
 
