@@ -481,7 +481,11 @@ def test_the_function_with_the_order_of_its_original():
 
 def test_options_at_the_call():
     p, y, x, t = simple()
-    check_value(segloss.paddle.DiceLoss()(x, t, smooth=2.0), segloss.DiceLoss()(p, y, smooth=2.0))
+    loss = segloss.paddle.DiceLoss()
+    for _ in range(2):
+        check_value(loss(x, t), segloss.DiceLoss()(p, y))
+        check_value(loss(x, t, smooth=2.0), segloss.DiceLoss()(p, y, smooth=2.0))
+        check_value(loss(x, t, 2.0), segloss.DiceLoss()(p, y, smooth=2.0))
 
 
 # ---------------------------------------------------------------- static graphs

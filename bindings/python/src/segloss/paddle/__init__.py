@@ -66,16 +66,17 @@ class Loss(paddle.nn.Layer):
             return _value(self._core, inputs, named)
         try:
             key = _run.kinds(inputs)
-        except AttributeError:  # not tensors: refused below by name
-            key = None
+        except AttributeError:  # not all of them tensors
+            return _value(self._core, inputs, named)
         plan = self._plans.get(key)
         if plan is not None:
             return _run.run(plan, inputs)
         given, ordered = self._core._bound(*inputs)
         value = _run.evaluate(self._core, given, ordered)
         program = self._core._program(given, ordered)
-        others_want = any(not array.stop_gradient for array in inputs[program.predictions :])
-        if len(inputs) == program.arrays and all(a is b for a, b in zip(inputs, ordered)) and not others_want:
+        is_in_order = len(inputs) == program.arrays and all(a is b for a, b in zip(inputs, ordered))
+        # One whose target wants a gradient, which is refused where gradients are made, is looked at each time.
+        if is_in_order and all(array.stop_gradient for array in inputs[program.predictions :]):
             if len(self._plans) >= _run.REMEMBERED:
                 self._plans.clear()
             self._plans[key] = _run.planned(program, inputs)
