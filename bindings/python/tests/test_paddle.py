@@ -624,6 +624,25 @@ def test_a_refusal_while_the_graph_is_made():
         layer(paddle.ones([2, 3, 4]), paddle.ones([2, 3, 5]), paddle.ones([2, 3, 4]))
 
 
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_a_refusal_with_unknown_dimensions(reduction):
+    """Here the rank is wrong: an exception, though Paddle ends the process for one while it asks for shapes."""
+    spec = [paddle.static.InputSpec([-1], "float32", name) for name in ("input", "target")]
+    layer = segloss.paddle.DiceLoss(average="macro", per_sample=True, reduction=reduction)
+    with pytest.raises(Exception, match="Execution of the Python OP|index out of range"):
+        paddle.jit.to_static(layer, spec, full_graph=True)(paddle.ones([4]), paddle.ones([4]))
+
+
+def test_a_refusal_while_the_graph_runs(capfd):
+    """An error of Paddle's; the sentence stands on standard error. What comes after is as if nothing had been."""
+    p, y, x, t = simple()
+    layer = paddle.jit.to_static(segloss.paddle.BCELoss(from_logits=False), full_graph=True)
+    with pytest.raises(Exception, match="Execution of the Python OP"):
+        layer(x + 1, t)
+    assert "ValueError: input:" in capfd.readouterr().err
+    check_value(layer(x, t), segloss.BCELoss(from_logits=False)(p, y))
+
+
 # ---------------------------------------------------------------- refusals
 
 

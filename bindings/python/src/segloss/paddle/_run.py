@@ -296,6 +296,8 @@ def _in_graph(program: Program, arrays: Sequence[Any]) -> Any:
     # Here a refusal is an exception; of what is refused when the graph runs, only standard error has the sentence.
     if all(extent >= 0 for array in arrays for extent in array.shape):
         program.checked([_tensor(array, None) for array in arrays])
+    else:
+        program.outputs(arrays)  # an exception in infer_meta would end the process
 
     wanted = tuple(not array.stop_gradient for array in arrays[: program.predictions])
     forward, backward = _operators(program, wanted)
@@ -329,7 +331,6 @@ def _operators(program: Program, wanted: tuple[bool, ...]) -> tuple[Callable, Ca
     """A program's operators: arrays -> value, parts, statistics; arrays, statistics, factor -> gradients."""
     meta = paddle.static.MetaTensor
 
-    # An exception in these would end the process.
     def forward_meta(arrays):
         outputs = program.outputs(arrays)
         dtype = arrays[0].dtype
