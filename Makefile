@@ -1,5 +1,5 @@
 # make demo    train a text detector on a real page and draw what the loss does
-# make test    everything: Swift, C and Python tests, real PyTorch and PaddlePaddle as oracles
+# make test    everything: Swift, C and Python tests, in and against PyTorch, PaddlePaddle, TensorFlow and JAX
 # make bench   speed and memory beside the frameworks
 #
 # Each sets up what it needs in .venv and .build; Swift 6.3 and Python are all that must be there.
@@ -11,6 +11,10 @@ RELEASE := .build/release
 LIBRARY := $(RELEASE)/libsegloss.so
 SOURCES := Package.swift $(shell find Sources include -type f)
 PACKAGE := $(shell find bindings/python/src -name '*.py') bindings/python/pyproject.toml bindings/python/hatch_build.py
+# Each framework's module is tested in a process of its own: they do not all live in one.
+FRAMEWORKS := torch paddle tensorflow jax
+TESTS := bindings/python/tests
+PYTEST := $(BIN)/python -m pytest -c bindings/python/pyproject.toml
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 
 .PHONY: all demo test bench swift-test clean
@@ -41,7 +45,7 @@ $(VENV)/.demo: $(VENV)/.package
 $(VENV)/.test: $(VENV)/.package bindings/python/tests/requirements-test.txt
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "The tests need Python 3.11 or later: make clean, then make test PYTHON=python3.11"; exit 1; }
-	@echo "Installing what the tests compare with (PyTorch, PaddlePaddle, TensorFlow: several hundred MB)"
+	@echo "Installing what the tests compare with (PyTorch, PaddlePaddle, TensorFlow, JAX: several hundred MB)"
 	@$(PIP) -r bindings/python/tests/requirements-test.txt
 	@touch $@
 
@@ -58,7 +62,8 @@ swift-test:
 
 test: swift-test $(VENV)/.test $(VENV)/.demo
 	$(BIN)/python Tests/Gates/check_levels.py $(RELEASE)
-	$(BIN)/python -m pytest -c bindings/python/pyproject.toml bindings/python/tests
+	$(PYTEST) $(TESTS) $(FRAMEWORKS:%=--ignore=$(TESTS)/test_%.py)
+	$(foreach name,$(FRAMEWORKS),$(PYTEST) $(TESTS)/test_$(name).py &&) true
 
 bench: $(VENV)/.bench
 	$(BIN)/python Benchmarks/bench.py

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-ALL = ("torch", "paddle", "tensorflow")
+ALL = ("torch", "paddle", "tensorflow", "jax")
 STRICT = os.environ.get("SEGLOSS_TEST_STRICT") == "1"
 
 
