@@ -40,12 +40,12 @@ def on_the_cpu():
 
 
 def tensor(array, wants=False):
-    """A tensor of an array's numbers, type and layout."""
+    """A tensor of an array's numbers and type."""
     array = np.asarray(array)
     if array.dtype == ml_dtypes.bfloat16:
         result = paddle.to_tensor(array.astype(np.float32)).astype("bfloat16")
     else:
-        result = paddle.utils.dlpack.from_dlpack(array)
+        result = paddle.to_tensor(array)
     result.stop_gradient = not wants
     return result
 
