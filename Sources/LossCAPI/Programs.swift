@@ -66,6 +66,8 @@ struct Request {
 
     let task: Task
     let wantsItems: Bool
+    /// Of the prediction, and so of a map that lies as it does.
+    let hasChannelsLast: Bool
 
     /// A loss, and how its parts become a C struct of doubles behind its size.
     func callAsFunction<L: Loss, P: BitwiseCopyable>(
@@ -129,14 +131,18 @@ struct Request {
         _ run: (Tensor?, Tensor?, [Tensor?]) throws(LossError) -> Void
     ) throws(LossError) {
         guard wantsItems else { throw Program.refusal("this loss is a map, which items stand for") }
+        let rank = prediction.shape.rank
+        let moves = hasChannelsLast && areElements && shape.rank == rank
+        func inOrder(_ items: Tensor) -> Tensor { moves && items.shape.rank == rank ? items.channelsFirst() : items }
         switch task {
         case .outputs(let statistics, let parts, let value):
             statistics?.pointee = 0
             parts?.pointee = 0
+            let shape = moves ? Extents([shape[0]] + (2..<rank).map { shape[$0] } + [shape[1]]) : shape
             value?.pointee = dense(areElements || prediction.type == .f64 ? prediction.type : .f32, shape)
-        case .forward(_, _, let out): try run(nil, out.value, [nil, nil])
+        case .forward(_, _, let out): try run(nil, out.value.map(inOrder), [nil, nil])
         case .value: throw Program.refusal("items have no statistics")
-        case .gradient(_, _, let factor, let gradients): try run(factor, nil, gradients)
+        case .gradient(_, _, let factor, let gradients): try run(inOrder(factor), nil, gradients)
         }
     }
 
@@ -173,13 +179,10 @@ private struct Program {
         _ arrays: UnsafePointer<segloss_tensor>?, _ count: Int32
     ) throws(LossError) {
         let header = base.load(as: segloss_program.self)
-        let name = withUnsafeBytes(of: header.loss) { Array($0.prefix { $0 != 0 }) }
-        guard
-            let entry = Entry.all.first(where: { entry in
-                name.elementsEqual(
-                    UnsafeBufferPointer(start: entry.name.utf8Start, count: entry.name.utf8CodeUnitCount))
-            })
-        else { throw Self.refusal("loss \(String(decoding: name, as: UTF8.self)) is unknown") }
+        guard let entry = Entry.all.first(where: { Self.holds(header.loss, $0.name) }) else {
+            let name = withUnsafeBytes(of: header.loss) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+            throw Self.refusal("loss \(name) is unknown")
+        }
         let predictions = Int(header.tensors) - entry.constants
         guard
             entry.isList
@@ -206,7 +209,20 @@ private struct Program {
     func run(_ task: Request.Task) throws(LossError) {
         var execution = segloss_execution_default()
         execution.non_finite = header.non_finite
-        try entry.bind(parameters, options, &execution, Request(task: task, wantsItems: header.items != 0))
+        let request = Request(
+            task: task, wantsItems: header.items != 0,
+            hasChannelsLast: header.tensors > 0 && parameters.arrays[0].channels_last != 0)
+        try entry.bind(parameters, options, &execution, request)
+    }
+
+    /// Whether a field of characters holds just this name.
+    private static func holds(_ field: some BitwiseCopyable, _ name: StaticString) -> Bool {
+        withUnsafeBytes(of: field) { field in
+            let length = name.utf8CodeUnitCount
+            guard length < field.count, field[length] == 0 else { return false }
+            for i in 0..<length where field[i] != name.utf8Start[i] { return false }
+            return true
+        }
     }
 
     /// Puts addresses where the options' pointers are.

@@ -12,7 +12,7 @@ extension Tensor {
     /// Whether any byte belongs to both. Exact for slices of one buffer (interleaved channels do not overlap);
     /// where an exact answer would take too long it says yes.
     func overlaps(_ other: Tensor) -> Bool {
-        guard count > 0, other.count > 0 else { return false }
+        guard count > 0, other.count > 0, span.overlaps(other.span) else { return false }
         // Some byte of ours equals some byte of theirs: Σ cᵢ·xᵢ = distance, each xᵢ in a range of whole numbers.
         var terms = Terms()
         terms.add(coefficient: 1, from: -(other.type.bytes - 1), to: type.bytes - 1)
@@ -24,6 +24,17 @@ extension Tensor {
         }
         let distance = Int(bitPattern: other.data) - Int(bitPattern: data)
         return terms.canReach(distance)
+    }
+
+    /// The addresses from its first byte to its last.
+    private var span: ClosedRange<Int> {
+        var (low, high) = (0, 0)
+        for i in 0..<shape.rank {
+            let reach = strides[i] * (shape[i] - 1) * type.bytes
+            if reach < 0 { low += reach } else { high += reach }
+        }
+        let start = Int(bitPattern: data)
+        return start + low...start + high + type.bytes - 1
     }
 
     /// Whether two subscripts name the same place (a broadcast stride, say): no gradient can be written there.

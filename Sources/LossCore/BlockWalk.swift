@@ -26,9 +26,13 @@ struct Workspace {
         let (blocks, overflow) = slotBytes.multipliedReportingOverflow(by: workers * slots)
         let bytes = overflow ? Int.max : blocks + workers * (laneBytes + pointerBytes)
         var base: UnsafeMutableRawPointer?
-        guard bytes > 0, posix_memalign(&base, 64, bytes) == 0, let base else {
+        // The page faults of much scratch cost as much as what is computed in it: ask for huge pages.
+        let huge = 1 << 21
+        let alignment = bytes > 4 * huge ? huge : 64
+        guard bytes > 0, posix_memalign(&base, alignment, bytes) == 0, let base else {
             throw LossError(.outOfMemory, "no memory for \(bytes) bytes of scratch")
         }
+        if alignment == huge { csystem_huge_pages(base, UInt(bytes)) }
         self.base = base
         counts = bins == 0 ? nil : calloc(workers * bins, 4)?.assumingMemoryBound(to: UInt32.self)
         guard bins == 0 || counts != nil else {

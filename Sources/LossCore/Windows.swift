@@ -5,7 +5,7 @@ import KernelTable
 struct Windows {
     let row: Int
     let column: Int
-    /// From this size on the way back goes one element after the other.
+    /// From this size on the way back along rows goes one element after the other.
     private let scattering: Int
 
     /// Measured: 16 elements at a time are faster below 33, but where nearly all of what goes back is 0, which one element
@@ -17,7 +17,8 @@ struct Windows {
     }
 
     var scattersRows: Bool { 2 * row + 1 >= scattering }
-    var scattersColumns: Bool { 2 * column + 1 >= scattering }
+    /// The way back along columns takes large windows in runs.
+    var hasRuns: Bool { 2 * column + 1 > Int(KERNEL_WINDOW) }
 }
 
 /// Rows that a stage of a strip makes from those of the stage before, each as soon as the rows around it are there: what

@@ -80,16 +80,43 @@ func crossEntropyAdd<V: Vector>(_: V.Type, _ x: In, _ largest: In, _ rest: In, _
     }
 }
 
-/// c·(p·(T − t) − t·(1−p)) where T, the sum of all t, is not 0; the difference p·T − t without its cancellation.
+/// The largest t of each position, and the sum of the others.
+@inline(__always)
+func crossEntropyTargets<V: Vector>(
+    _: V.Type, _ t: In, _ classes: Int, _ pitch: Int, _ largest: Out, _ others: Out, _ n: Int
+) {
+    var i = 0
+    while i < n {
+        var top = V.load(t, i)
+        var sum = V(0)
+        var c = 1
+        while c < classes {
+            let t = V.load(t + c &* pitch, i)
+            let isLarger = V.less(top.magnitude, t.magnitude)
+            sum = sum + V.select(isLarger, top, t)
+            top = V.select(isLarger, t, top)
+            c &+= 1
+        }
+        top.store(largest, i)
+        sum.store(others, i)
+        i &+= 16
+    }
+}
+
+/// c·(p·(T − t) − t·(1−p)) where T, the sum of all t, is not 0; the difference p·T − t without its cancellation. T − t is
+/// small beside t for the largest alone: there it is the sum of the others.
 @inline(__always)
 func crossEntropyGradient<V: Vector>(
-    _: V.Type, _ p: In, _ q: In, _ t: In, _ total: In, _ c: Double, _ out: Out, _ n: Int
+    _: V.Type, _ p: In, _ q: In, _ t: In, _ largest: In, _ others: In, _ c: Double, _ out: Out, _ n: Int
 ) {
     let c = V(c)
     map(out, n) { i in
         let t = V.load(t, i)
-        let total = V.load(total, i)
-        let d = V.load(p, i) * (total - t) - t * V.load(q, i)
+        let largest = V.load(largest, i)
+        let others = V.load(others, i)
+        let total = largest + others
+        let rest = V.select(V.equal(t, largest), others, total - t)
+        let d = V.load(p, i) * rest - t * V.load(q, i)
         return (c * d).keep(V.not(V.equal(total, V(0))))
     }
 }

@@ -126,14 +126,21 @@ struct V32: Vector {
     @inline(__always) static func select(_ mask: Bits, _ a: Bits, _ b: Bits) -> Bits { ((a ^ b) & mask) ^ b }
     @inline(__always) static func bit(_ n: Self) -> Bits { Bits(repeating: 1) &<< n.asInt }
     @inline(__always) static func scatter(
-        _ codes: UnsafeRawPointer, _ g: UnsafeRawPointer, _ step: Int, _ out: UnsafeMutableRawPointer, _ i: Int
+        _ codes: UnsafeRawPointer, _ g: UnsafeRawPointer, _ out: UnsafeMutableRawPointer, _ i: Int
     ) {
         let value = g.loadUnaligned(fromByteOffset: i &* 4, as: Float.self)
         if value == 0 { return }
-        let code = Int(codes.loadUnaligned(fromByteOffset: i &* 4, as: Int32.self))
-        let at = (i &+ step &* code) &* 4
+        let at = (i &+ Int(codes.loadUnaligned(fromByteOffset: i &* 4, as: Int32.self))) &* 4
         out.storeBytes(
             of: out.loadUnaligned(fromByteOffset: at, as: Float.self) + value, toByteOffset: at, as: Float.self)
+    }
+    @inline(__always) static func put(
+        _ values: UnsafeRawPointer, _ places: UnsafeRawPointer, _ pitch: Int, _ out: UnsafeMutableRawPointer, _ i: Int
+    ) {
+        let row = Int(places.loadUnaligned(fromByteOffset: i &* 4, as: Int32.self))
+        out.storeBytes(
+            of: values.loadUnaligned(fromByteOffset: i &* 4, as: Float.self), toByteOffset: row &* pitch &+ i &* 4,
+            as: Float.self)
     }
     @inline(__always) static var half: Int { 0x3F00_0000 }
     @inline(__always) static var quiet: Int { 0x0040_0000 }

@@ -108,14 +108,21 @@ struct V64: Vector {
     @inline(__always) static func select(_ mask: Bits, _ a: Bits, _ b: Bits) -> Bits { ((a ^ b) & mask) ^ b }
     @inline(__always) static func bit(_ n: Self) -> Bits { Bits(repeating: 1) &<< n.asInt }
     @inline(__always) static func scatter(
-        _ codes: UnsafeRawPointer, _ g: UnsafeRawPointer, _ step: Int, _ out: UnsafeMutableRawPointer, _ i: Int
+        _ codes: UnsafeRawPointer, _ g: UnsafeRawPointer, _ out: UnsafeMutableRawPointer, _ i: Int
     ) {
         let value = g.loadUnaligned(fromByteOffset: i &* 8, as: Double.self)
         if value == 0 { return }
-        let code = Int(codes.loadUnaligned(fromByteOffset: i &* 8, as: Int64.self))
-        let at = (i &+ step &* code) &* 8
+        let at = (i &+ Int(codes.loadUnaligned(fromByteOffset: i &* 8, as: Int64.self))) &* 8
         out.storeBytes(
             of: out.loadUnaligned(fromByteOffset: at, as: Double.self) + value, toByteOffset: at, as: Double.self)
+    }
+    @inline(__always) static func put(
+        _ values: UnsafeRawPointer, _ places: UnsafeRawPointer, _ pitch: Int, _ out: UnsafeMutableRawPointer, _ i: Int
+    ) {
+        let row = Int(places.loadUnaligned(fromByteOffset: i &* 8, as: Int64.self))
+        out.storeBytes(
+            of: values.loadUnaligned(fromByteOffset: i &* 8, as: Double.self), toByteOffset: row &* pitch &+ i &* 8,
+            as: Double.self)
     }
     @inline(__always) static var half: Int { 0x3FE0_0000_0000_0000 }
     @inline(__always) static var quiet: Int { 0x0008_0000_0000_0000 }

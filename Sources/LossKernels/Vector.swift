@@ -66,9 +66,12 @@ protocol Vector: Terms {
     static func bit(_ n: Self) -> Bits
     var bits: Bits { get }
     init(bits: Bits)
-    /// out[i + step·codes[i]] += g[i] for this one i, unless g[i] is 0.
-    static func scatter(
-        _ codes: UnsafeRawPointer, _ g: UnsafeRawPointer, _ step: Int, _ out: UnsafeMutableRawPointer, _ i: Int)
+    // One element, where a kernel has to take them one after the other.
+    /// out[i + codes[i]] += g[i], unless g[i] is 0.
+    static func scatter(_ codes: UnsafeRawPointer, _ g: UnsafeRawPointer, _ out: UnsafeMutableRawPointer, _ i: Int)
+    /// Element i of row places[i] of out = values[i].
+    static func put(
+        _ values: UnsafeRawPointer, _ places: UnsafeRawPointer, _ pitch: Int, _ out: UnsafeMutableRawPointer, _ i: Int)
     /// The bits of ½.
     static var half: Int { get }
     /// The bit that tells a quiet NaN from infinity.

@@ -251,13 +251,53 @@ func rowRoute<V: Vector>(
     }
 }
 
-/// out[i + step·codes[i]] += g[i]: either way back where windows are so large that one element after the other is faster.
-/// Nothing is written where g is 0, so that only codes of windows that there are count.
+// Large windows. Where g is 0 nothing is done, so that only codes of windows that there are count.
+
+/// A row of windows: g adds to `sums`, which belong to the rows `places` of `out`, `pitch` bytes apart. Down a column the
+/// windows whose largest is one and the same follow each other (the first of the largest never moves back), so that a sum
+/// goes to its place once: when the next one begins.
 @inline(__always)
-func scatter<V: Vector>(_: V.Type, _ codes: In, _ g: In, _ step: Int, _ out: Out, _ n: Int) {
+func columnRuns<V: Vector>(
+    _: V.Type, _ codes: In, _ g: In, _ sums: Out, _ places: Out, _ out: Out, _ pitch: Int, _ n: Int
+) {
     var i = 0
     while i < n {
-        V.scatter(codes, g, step, out, i)
+        let g = V.load(g, i)
+        let counts = V.not(V.equal(g, V(0)))
+        if V.any(counts) {
+            let code = V.loadBits(codes, i)
+            let place = V.loadBits(In(places), i)
+            let isNew = V.and(counts, V.not(V.orderEqual(code, place)))
+            if V.any(isNew) {
+                // All sixteen, without a branch for each: of a run that goes on this is not the last word.
+                var j = i
+                while j < i &+ 16 {
+                    V.put(sums, places, pitch, out, j)
+                    j &+= 1
+                }
+            }
+            (V.load(In(sums), i).keep(V.not(isNew)) + g).store(sums, i)
+            V.storeBits(V.select(isNew, code, place), places, i)
+        }
+        i &+= 16
+    }
+}
+
+/// Row `row` of what comes from there, once no window can add to it any more.
+@inline(__always)
+func columnRunsEnd<V: Vector>(_: V.Type, _ sums: In, _ places: In, _ row: Int, _ out: Out, _ n: Int) {
+    let row = V.whole(row)
+    map(out, n) { i in
+        V.select(V.orderEqual(V.loadBits(places, i), row), V.load(sums, i), V.load(In(out), i))
+    }
+}
+
+/// out[i + codes[i]] += g[i], one after the other.
+@inline(__always)
+func rowScatter<V: Vector>(_: V.Type, _ codes: In, _ g: In, _ out: Out, _ n: Int) {
+    var i = 0
+    while i < n {
+        V.scatter(codes, g, out, i)
         i &+= 1
     }
 }

@@ -114,35 +114,88 @@ final class WindowsTests: XCTestCase {
         }
     }
 
-    func testTheWayBack() throws {
+    /// Where the first of the largest stands in each window of a line.
+    private func places(_ line: [Int32], _ radius: Int) -> [Int] {
+        line.indices.map { i in
+            let window = max(0, i - radius)...min(line.count - 1, i + radius)
+            return window.first { line[$0] == line[window].max() }!
+        }
+    }
+
+    /// Small whole numbers, of which some are 0.
+    private func draw(_ count: Int, _ random: inout Random) -> [Float] {
+        (0..<count).map { _ in Float(Int.random(in: -3...3, using: &random)) }
+    }
+
+    func testTheWayBackAlongRows() throws {
         var random = Random(3)
         for width in [1, 17, 70] {
             let pitch = Sweep.padded(width)
+            let padding = pitch - width
             for radius in [0, 1, 2, 6, 30] {
-                let codes = (0..<pitch).map { x -> Int32 in
-                    guard x < width else { return 0 }
-                    return Int32(Int.random(in: max(-radius, -x)...min(radius, width - 1 - x), using: &random))
-                }
-                let g = (0..<pitch).map { $0 < width ? Float(Int.random(in: -3...3, using: &random)) : 0 }
-                var expected = [Float](repeating: 0, count: pitch)
-                for x in 0..<width { expected[x + Int(codes[x])] += g[x] }
+                let places = places(Array(plane(1, width, pitch: pitch, &random)[..<width]), radius)
+                let g = draw(width, &random)
+                var expected = [Float](repeating: 0, count: width)
+                for x in 0..<width { expected[places[x]] += g[x] }
+                let offsets = places.enumerated().map { Int32($1 - $0) }
                 for level in levels {
                     let kernels = at(level)
                     let (line, codeLine) = (
                         Buffer([Int32](repeating: 77, count: 3 * pitch + 128)),
                         Buffer([Int32](repeating: 77, count: 3 * pitch + 128))
                     )
-                    let (codes, g) = (Buffer(codes), Buffer(g))
+                    let codes = Buffer(offsets + [Int32](repeating: 0, count: padding))
+                    let g = Buffer(g + [Float](repeating: 0, count: padding))
                     let gathered = Buffer([Float](repeating: 7, count: pitch))
                     kernels.row_route(
                         codes.memory.baseAddress!, g.memory.baseAddress!, radius, line.memory.baseAddress!,
                         codeLine.memory.baseAddress!, gathered.memory.baseAddress!, pitch)
-                    XCTAssertEqual(Array(gathered.values[..<width]), Array(expected[..<width]))
+                    XCTAssertEqual(Array(gathered.values[..<width]), expected)
                     let scattered = Buffer([Float](repeating: 0, count: pitch))
-                    kernels.scatter(
-                        codes.memory.baseAddress!, g.memory.baseAddress!, 1, scattered.memory.baseAddress!, pitch)
-                    XCTAssertEqual(Array(scattered.values[..<width]), Array(expected[..<width]))
+                    kernels.row_scatter(
+                        codes.memory.baseAddress!, g.memory.baseAddress!, scattered.memory.baseAddress!, pitch)
+                    XCTAssertEqual(
+                        Array(scattered.values[..<width]), expected, "\(radius) of \(width) at \(level.name)")
                 }
+            }
+        }
+    }
+
+    func testTheWayBackAlongColumns() throws {
+        var random = Random(4)
+        let (height, width) = (41, 32)
+        for radius in [1, 6, 30, 50] {
+            var codes = [Int32](repeating: 0, count: height * width)
+            for x in 0..<width {
+                let column = plane(1, height, pitch: height, &random)
+                for (y, place) in places(column, radius).enumerated() { codes[y * width + x] = Int32(place) }
+            }
+            // Rows, and columns, of which nothing comes.
+            let g = draw(height * width, &random).enumerated().map { $0 / width % 9 < 3 || $0 % 5 == 0 ? 0 : $1 }
+            var expected = [Float](repeating: 0, count: height * width)
+            for i in g.indices { expected[Int(codes[i]) * width + i % width] += g[i] }
+            for level in levels {
+                let kernels = at(level)
+                let (codes, g) = (Buffer(codes), Buffer(g))
+                let out = Buffer([Float](repeating: 0, count: height * width))
+                let sums = Buffer([Float](repeating: 0, count: width))
+                let places = Buffer([Int32](repeating: 0, count: width))
+                let bytes = width * 4
+                func end(_ y: Int) {
+                    kernels.column_runs_end(
+                        sums.memory.baseAddress!, places.memory.baseAddress!, y,
+                        UnsafeMutableRawPointer(out.memory.baseAddress!) + y * bytes, width)
+                }
+                for y in 0..<height {
+                    kernels.column_runs(
+                        UnsafeRawPointer(codes.memory.baseAddress!) + y * bytes,
+                        UnsafeRawPointer(g.memory.baseAddress!) + y * bytes, sums.memory.baseAddress!,
+                        places.memory.baseAddress!, out.memory.baseAddress!, bytes, width)
+                    // As soon as no window sees the row any more.
+                    if y >= radius { end(y - radius) }
+                }
+                for y in max(0, height - radius)..<height { end(y) }
+                XCTAssertEqual(out.values, expected, "\(radius) at \(level.name)")
             }
         }
     }

@@ -46,6 +46,14 @@ static inline void csystem_pause(void) {
 #endif
 }
 
+/* Asks for huge pages: a wish, which a system without them does not hear. */
+#if defined(__linux__)
+int madvise(void *start, unsigned long size, int advice);
+static inline void csystem_huge_pages(void *start, unsigned long size) { (void)madvise(start, size, 14); /* MADV_HUGEPAGE */ }
+#else
+static inline void csystem_huge_pages(void *start, unsigned long size) { (void)start, (void)size; }
+#endif
+
 /* A joinable thread that takes no signal: the host's handlers run on the host's threads. */
 static inline int csystem_thread_create(pthread_t *thread, void *(*body)(void *), void *argument) {
   sigset_t all, before;

@@ -85,11 +85,12 @@ typedef struct {
   void (*softmax_gradient)(const void *p, const void *q, const void *g, long classes, long pitch,
                            void *_Nonnull const *_Nonnull out, long n);
   void (*log_sum_exp)(const void *_Nonnull const *_Nonnull x, long classes, void *largest, void *rest, long n);
-  /* One class of a cross-entropy with target weights t, which add up to `total`: l += t*(largest - x + rest), and
-     out = c*(p*total - t); nothing where t or total is 0. */
+  /* One class of a cross-entropy with target weights t, whose planes lie `pitch` bytes apart: l += t*(largest - x + rest);
+     the largest t and the sum of the others; out = c*(p*total - t). Nothing where t, or the total of all t, is 0. */
   void (*cross_entropy_add)(const void *x, const void *largest, const void *rest, const void *t, void *l, long n);
-  void (*cross_entropy_gradient)(const void *p, const void *q, const void *t, const void *total, double c, void *out,
-                                 long n);
+  void (*cross_entropy_targets)(const void *t, long classes, long pitch, void *largest, void *others, long n);
+  void (*cross_entropy_gradient)(const void *p, const void *q, const void *t, const void *largest, const void *others,
+                                 double c, void *out, long n);
 
   /* out = labels == c; out = y != ignored ? m : 0; out = 1 for the first `count`, then 0 */
   void (*one_hot)(const void *labels, double c, void *out, long n);
@@ -173,10 +174,13 @@ typedef struct {
   void (*merge_or)(const void *a, const void *b, void *out, long n);
   void (*fill_whole)(long value, void *out, long n);
   /* The way back: out = sum of g over the windows of `count` rows (or of a row) whose code says this row (or element).
-     out[i + step*codes[i]] += g[i] where g is not 0. */
+     Large windows, a row at a time: adds g to `sums`, which belong to the rows `places` of out (all are 0 at first), and writes
+     those whose place changes; then what is left of a row. out[i + codes[i]] += g[i]. */
   void (*column_route)(const void *codes, const void *g, long pitch, long count, long row, void *out, long n);
   void (*row_route)(const void *codes, const void *g, long radius, void *line, void *code_line, void *out, long n);
-  void (*scatter)(const void *codes, const void *g, long step, void *out, long n);
+  void (*column_runs)(const void *codes, const void *g, void *sums, void *places, void *out, long pitch, long n);
+  void (*column_runs_end)(const void *sums, const void *places, long row, void *out, long n);
+  void (*row_scatter)(const void *codes, const void *g, void *out, long n);
 
   /* Boundary loss, a row at a time. Keys of 1-p (q is 1-p, NULL if it is to be subtracted) for the first `count` that are
      not ignored (NULL: none is), -1 elsewhere; keys of largest - v; labels as keys that sort up and down; the key of labels

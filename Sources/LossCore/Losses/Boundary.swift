@@ -95,7 +95,8 @@ public struct BoundaryLoss: ItemLoss {
         inner = Windows(options.theta0, height: height, width: width)
         // What goes back there comes from the truth's boundaries.
         outer = Windows(options.theta, height: height, width: width, isSparse: true)
-        rows = Rows(height: height, width: width, least: 4 * (inner.column + outer.column))
+        // The rows around a strip are computed again; taller strips than this leave the cache.
+        rows = Rows(height: height, width: width, least: 8 * (inner.column + outer.column))
     }
 
     public struct Parts: ItemParts {
@@ -135,25 +136,38 @@ public struct BoundaryLoss: ItemLoss {
                 temporaries: Slot.count + (options.fromProbabilities ? 0 : 3 * classes)))
     }
 
-    /// Planes of a strip, and rows.
+    /// Planes of a strip.
     private enum Slot: Int {
         /// Keys of v, and their windows along rows; those of b; where their largest stand.
         case keys, rowLargest, rowCodes, columnCodes
         case edges, edgeRowLargest, edgeRowCodes, edgeColumnCodes
         /// The truth of a class, and what goes from there to b and on to v.
         case truth, toEdges, edgeGradient, toKeys
-        /// Labels as keys; the classes' boundaries as keys, as bits, and what is near them.
-        case up, down, upRowLargest, downRowLargest
-        case classes, bits, bitsRow, near
-        /// Rows.
-        case largest, otherLargest, routed, line, codeLine
-        case prefix, prefixCodes, otherPrefix, otherPrefixCodes
+        /// The classes' boundaries as keys, as bits, and what is near them.
+        case classes, bits, near
         /// Codes of large windows.
         case planeCodes, otherPlaneCodes
+        case rows
         /// p, 1 − p and dL/dp of the classes follow.
         case planes
 
         static var count: Int { planes.rawValue }
+
+        // What is done with before the first class.
+        /// Labels as keys, and their windows along rows; those of bits.
+        static let (up, upRowLargest, down, downRowLargest) = (keys, rowLargest, edges, edgeRowLargest)
+        static let bitsRow = rowLargest
+    }
+
+    /// Rows of their slot.
+    private enum Row: Int {
+        case largest, otherLargest, routed
+        case prefix, prefixCodes, otherPrefix, otherPrefixCodes
+        /// What large windows have to hand on.
+        case toEdgesSums, toEdgesPlaces, toKeysSums, toKeysPlaces
+        /// As many as a kernel may take.
+        case line
+        case codeLine = 19
     }
 
     /// A strip with the rows around it, which are numbered from 0.
@@ -181,6 +195,7 @@ public struct BoundaryLoss: ItemLoss {
         }
 
         func row(_ slot: Slot, _ l: Int = 0) -> UnsafeMutableRawPointer { b.temporary(slot.rawValue) + l * b.rowBytes }
+        func row(_ row: Row) -> UnsafeMutableRawPointer { self.row(.rows, row.rawValue) }
         func label(_ l: Int) -> UnsafeRawPointer { b.input(loss.classes) + l * b.rowBytes }
 
         // MARK: p and 1 − p
@@ -225,7 +240,7 @@ public struct BoundaryLoss: ItemLoss {
 
         func columns(
             _ plane: Slot, _ rows: Range<Int>, _ windows: Windows, kind: ColumnWindows.Kind = .largest,
-            prefix: Slot = .prefix, codes: (prefix: Slot, plane: Slot)? = nil
+            prefix: Row = .prefix, codes: (prefix: Row, plane: Slot)? = nil
         ) -> ColumnWindows {
             ColumnWindows(
                 kind: kind, b: b, plane: row(plane), rows: rows, radius: windows.column, prefix: row(prefix),
@@ -234,34 +249,58 @@ public struct BoundaryLoss: ItemLoss {
 
         // MARK: The way back
 
-        /// Clears what large windows add to.
-        func startRoute(_ windows: Windows, to out: Slot) {
-            if windows.scattersColumns { memset(row(out), 0, all.count * b.rowBytes) }
+        /// The way from windows to their largest: where these stand, and where what comes there goes.
+        struct Route {
+            let windows: Windows
+            let codes: (row: Slot, column: Slot)
+            let g, out: Slot
+            let sums, places: Row
         }
 
-        /// Large windows hand on row l of what the gradient g makes.
-        func handOn(_ codes: Slot, _ g: Slot, _ windows: Windows, _ l: Int, to out: Slot) {
-            if windows.scattersColumns { kernels.scatter(row(codes, l), row(g, l), n, row(out), n) }
+        var toEdges: Route {
+            Route(
+                windows: loss.outer, codes: (row: .edgeRowCodes, column: .edgeColumnCodes), g: .truth, out: .toEdges,
+                sums: .toEdgesSums, places: .toEdgesPlaces)
+        }
+        var toKeys: Route {
+            Route(
+                windows: loss.inner, codes: (row: .rowCodes, column: .columnCodes), g: .edgeGradient, out: .toKeys,
+                sums: .toKeysSums, places: .toKeysPlaces)
         }
 
-        /// What comes to row l, from windows centred on `source`.
-        func collect(
-            _ codes: (row: Slot, column: Slot), _ g: Slot, _ source: Range<Int>, _ windows: Windows, _ l: Int,
-            by out: Slot,
-            to result: Slot
-        ) {
-            if !windows.scattersColumns {
+        func start(_ route: Route) {
+            guard route.windows.hasRuns else { return }
+            memset(row(route.out), 0, all.count * b.rowBytes)
+            memset(row(route.sums), 0, b.rowBytes)
+            memset(row(route.places), 0, b.rowBytes)
+        }
+
+        /// Takes row l of g, the one after the last.
+        func take(_ route: Route, _ l: Int) {
+            guard route.windows.hasRuns else { return }
+            kernels.column_runs(
+                row(route.codes.column, l), row(route.g, l), row(route.sums), row(route.places), row(route.out),
+                b.rowBytes, n)
+        }
+
+        /// What comes to row l from windows centred on `source`, of which all that see it were taken.
+        func collect(_ route: Route, _ source: Range<Int>, _ l: Int, to result: Row) {
+            let windows = route.windows
+            let out = row(route.out, l)
+            if windows.hasRuns {
+                kernels.column_runs_end(row(route.sums), row(route.places), l, out, n)
+            } else {
                 let first = max(l - windows.column, source.lowerBound)
                 let last = min(l + windows.column, source.upperBound - 1)
                 kernels.column_route(
-                    row(codes.column, first), row(g, first), b.rowBytes, last - first + 1, l, row(out, l), n)
+                    row(route.codes.column, first), row(route.g, first), b.rowBytes, last - first + 1, l, out, n)
             }
             if windows.scattersRows {
                 memset(row(result), 0, b.rowBytes)
-                kernels.scatter(row(codes.row, l), row(out, l), 1, row(result), n)
+                kernels.row_scatter(row(route.codes.row, l), out, row(result), n)
             } else {
                 kernels.row_route(
-                    row(codes.row, l), row(out, l), windows.row, row(.line), row(.codeLine), row(result), n)
+                    row(route.codes.row, l), out, windows.row, row(.line), row(.codeLine), row(result), n)
             }
         }
     }
@@ -401,8 +440,8 @@ public struct BoundaryLoss: ItemLoss {
             var truth = Stage(s.rows(inner.column + outer.column), radius: outer.column)
             var toEdge = Stage(s.rows(inner.column), radius: outer.column)
             var toKeys = Stage(s.rows(0), radius: inner.column)
-            s.startRoute(outer, to: .toEdges)
-            s.startRoute(inner, to: .toKeys)
+            s.start(s.toEdges)
+            s.start(s.toKeys)
             for l in made {
                 s.makeKeys(c, l)
                 s.kernels.row_max(
@@ -419,22 +458,16 @@ public struct BoundaryLoss: ItemLoss {
                     while let l = truth.next(after: l, of: edge.rows) {
                         near.window(l, to: s.row(.largest), codes: s.row(.edgeColumnCodes, l))
                         s.kernels.boundary_truth(s.row(.bits, l), bit, s.row(.truth, l), s.n)
-                        s.handOn(.edgeColumnCodes, .truth, outer, l, to: .toEdges)
+                        s.take(s.toEdges, l)
                         while let l = toEdge.next(after: l, of: truth.rows) {
-                            s.collect(
-                                (row: .edgeRowCodes, column: .edgeColumnCodes), .truth, truth.rows, outer, l,
-                                by: .toEdges,
-                                to: .routed)
+                            s.collect(s.toEdges, truth.rows, l, to: .routed)
                             s.kernels.boundary_edge_gradient(
                                 s.row(.keys, l), s.row(.routed), s.row(.near, l), bit, s.row(.rowCodes, l),
                                 s.row(.columnCodes, l), l, times * score.near, times * score.far, times * score.routed,
                                 s.row(.edgeGradient, l), s.n)
-                            s.handOn(.columnCodes, .edgeGradient, inner, l, to: .toKeys)
+                            s.take(s.toKeys, l)
                             while let l = toKeys.next(after: l, of: toEdge.rows) {
-                                s.collect(
-                                    (row: .rowCodes, column: .columnCodes), .edgeGradient, toEdge.rows, inner, l,
-                                    by: .toKeys,
-                                    to: .routed)
+                                s.collect(s.toKeys, toEdge.rows, l, to: .routed)
                                 s.kernels.scaled_difference(
                                     s.row(.edgeGradient, l), s.row(.routed), 1, s.gradient(c, l), s.n)
                             }

@@ -63,11 +63,13 @@ public struct CrossEntropyLoss: ItemLoss {
     public var constants: [Tensor] { [target, weight, mask].compactMap { $0 } }
     public var statisticsCount: Int { Self.sums }
 
-    // Temporaries after those of the planes: the largest logit, the log of the rest, ℓ and Σt; then p, 1−p and t by class.
+    // Temporaries after those of the planes: the largest logit, the log of the rest, ℓ and t of one class; or the largest t
+    // and the sum of the others. Then p, 1−p and t by class.
     private var largest: Int { Planes.temporaries }
     private var rest: Int { largest + 1 }
     private var l: Int { largest + 2 }
-    private var total: Int { largest + 3 }
+    private var classTarget: Int { largest + 3 }
+    private var others: Int { rest }
     private var p: Int { largest + 4 }
     private var q: Int { p + planes.count }
     private var t: Int { q + planes.count }
@@ -102,9 +104,9 @@ public struct CrossEntropyLoss: ItemLoss {
         b.kernels.clear(b.temporary(l), b.padded)
         for c in 0..<planes.count {
             let v = planes.plane(c, of: b)
-            makeTarget(b, c, v, to: b.temporary(total))
+            makeTarget(b, c, v, to: b.temporary(classTarget))
             b.kernels.cross_entropy_add(
-                v.x, b.temporary(largest), b.temporary(rest), b.temporary(total), b.temporary(l), b.padded)
+                v.x, b.temporary(largest), b.temporary(rest), b.temporary(classTarget), b.temporary(l), b.padded)
             each(c, v)
         }
     }
@@ -132,16 +134,16 @@ public struct CrossEntropyLoss: ItemLoss {
 
     private func gradient(_ b: Block, times factor: Double, upstream: UnsafeRawPointer?) {
         b.kernels.softmax(b.inputs(from: 0), planes.count, b.temporary(p), b.temporary(q), b.pitch, b.padded)
-        b.kernels.clear(b.temporary(total), b.padded)
         for c in 0..<planes.count {
             makeTarget(b, c, planes.plane(c, of: b), to: b.temporary(t + c))
             if let upstream { b.kernels.product(b.temporary(t + c), upstream, b.temporary(t + c), b.padded) }
-            b.kernels.add_scaled(b.temporary(t + c), 1, b.temporary(total), b.padded)
         }
+        b.kernels.cross_entropy_targets(
+            b.temporary(t), planes.count, b.pitch, b.temporary(largest), b.temporary(others), b.padded)
         for c in 0..<planes.count {
             b.kernels.cross_entropy_gradient(
-                b.temporary(p + c), b.temporary(q + c), b.temporary(t + c), b.temporary(total), factor, b.output(c),
-                b.padded)
+                b.temporary(p + c), b.temporary(q + c), b.temporary(t + c), b.temporary(largest), b.temporary(others),
+                factor, b.output(c), b.padded)
         }
     }
 

@@ -60,6 +60,21 @@ def test_sizes(entry, shape, kind):
 
 
 @pytest.mark.parametrize("kind", ["f64", "f32"])
+@pytest.mark.parametrize("classes", [2, 3, 7, 21])
+@pytest.mark.parametrize("smoothing", [1e-5, 0.01, 0.1, 0.9])
+def test_a_certain_prediction_of_a_smoothed_target(smoothing, classes, kind):
+    """One position: every entry is the small rest of the target, and no other position's is larger."""
+    rng = np.random.default_rng([classes, int(1e5 * smoothing)])
+    dense = rng.dirichlet(np.full(classes, smoothing))[None]
+    class_weight = rng.random(classes) + 0.5
+    for label in range(classes):
+        x = np.where(np.arange(classes) == label, 40, -40)[None].astype(kind.replace("f", "float"))
+        for cw in (None, class_weight):
+            both(x, np.array([label]), kind=kind, label_smoothing=smoothing, class_weight=cw, grad_output=-1.7)
+            both(x, np.roll(dense, label), kind=kind, class_weight=cw)
+
+
+@pytest.mark.parametrize("kind", ["f64", "f32"])
 @pytest.mark.parametrize(
     "shape",
     [(5, 3), (2, 3, 37), (2, 1, 7), (2, 3, 5, 7), (2, 19, 3, 5), (2, 2, 3, 5, 7), (2, 3, 1, 3, 5, 7)],
