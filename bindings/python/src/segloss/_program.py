@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from ctypes import addressof, sizeof
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,6 @@ from . import _abi
 
 if TYPE_CHECKING:
     from ._loss import Loss
-
-# Frames of as many shapes are kept for each program.
-_REMEMBERED = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +64,6 @@ class Program:
         self.size = len(data)
         self._memory = ctypes.create_string_buffer(data, len(data))
         self.address = addressof(self._memory)
-        self._frames: dict[Any, list[Frame]] = {}
 
     def __repr__(self):
         return f"Program({self.loss!r})"
@@ -123,24 +119,46 @@ class Program:
         self.check(status, error)
         return statistics.value, parts.value, value
 
-    def frame(self, key: Any, describe: Callable[[], Sequence[_abi.Tensor]]) -> Frame:
-        """What a call needs beside addresses, for arrays of which `key` says type, shape and strides.
 
-        To be given back by `Frame.release`: a frame serves one call at a time.
-        """
-        free = self._frames.get(key)
-        if free is None:
-            if len(self._frames) >= _REMEMBERED:
-                self._frames.clear()
-            free = self._frames[key] = []
+class Plan:
+    """A program on arrays of certain types, shapes and strides: what is looked up once and used at every step.
+
+    Attributes
+    ----------
+    program : Program
+    count : int
+        How many statistics there are.
+    statistics : type
+        A ctypes array for them.
+    shape : tuple of int
+        The value's.
+    value_type : tuple of int
+        The value's, as DLPack's code and bits.
+    returns_parts : bool
+    """
+
+    def __init__(self, program: Program, tensors: Sequence[_abi.Tensor]):
+        self.program = program
+        self._tensors = tensors
+        self._free: list[Frame] = []
+        frame = self.frame()
+        frame.release()
+        self.count = frame.count
+        self.statistics = ctypes.c_double * max(1, frame.count)
+        self.shape = frame.value_shape
+        self.value_type = frame.value_type
+        self.returns_parts = program.returns_parts
+
+    def frame(self) -> Frame:
+        """One that nobody else uses; to be released."""
         try:
-            return free.pop()
+            return self._free.pop()
         except IndexError:
-            return Frame(self, free, describe())
+            return Frame(self.program, self._free, self._tensors)
 
 
 class Frame:
-    """Descriptors and results of one call, made once for each combination of shapes.
+    """Descriptors and results of one call at a time, of which it fills in addresses.
 
     Attributes
     ----------

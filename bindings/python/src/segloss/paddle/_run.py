@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import itertools
 import weakref
@@ -17,7 +16,7 @@ from paddle.jit.dy2static.py_layer import StaticPyLayerContext
 
 from .. import _program
 from .._loss import Loss
-from .._program import Frame, Program
+from .._program import Program
 
 if not hasattr(paddle.static, "register_op"):
     raise ImportError(f"segloss.paddle: expected PaddlePaddle 3.3 or later, got {paddle.__version__}")
@@ -80,46 +79,20 @@ def _arrays(core: Loss, ordered: tuple[Any, ...], kind: type) -> list[Any]:
 # ---------------------------------------------------------------- tensors that are there
 
 
-class Plan:
-    """A program on tensors of certain types, shapes and strides: what is looked up once and used at every step."""
-
-    __slots__ = (
-        "_described",
-        "_free",
-        "count",
-        "dtype",
-        "gradients",
-        "has_gradient",
-        "program",
-        "returns_parts",
-        "shape",
-        "statistics",
-    )
+class Plan(_program.Plan):
+    """A program on tensors."""
 
     def __init__(self, program: Program, arrays: Sequence[paddle.Tensor]):
-        self.program = program
-        self._described = [_tensor(array, None if array.is_contiguous() else array.strides) for array in arrays]
-        frame = Frame(program, [], self._described)
-        self._free = frame.free
-        frame.release()
-        self.count = frame.count
-        self.statistics = ctypes.c_double * max(1, frame.count)
-        self.shape = frame.value_shape
-        self.dtype = _OF_TYPE[frame.value_type]
-        self.returns_parts = program.returns_parts
+        super().__init__(
+            program, [_tensor(array, None if array.is_contiguous() else array.strides) for array in arrays]
+        )
+        self.dtype = _OF_TYPE[self.value_type]
         # Shape, type and strides of each gradient that is wanted; they are dense, and None where the prediction is too.
         self.gradients = [
             None if a.stop_gradient else (a.shape, a.dtype, None if a.is_contiguous() else _dense(a.shape))
             for a in arrays[: program.predictions]
         ]
         self.has_gradient = any(self.gradients)
-
-    def frame(self) -> Frame:
-        """One that nobody else uses; to be released."""
-        try:
-            return self._free.pop()
-        except IndexError:
-            return Frame(self.program, self._free, self._described)
 
 
 def kinds(arrays: Sequence[paddle.Tensor]) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from .. import _library
-from .._program import Program, tensor
+from .._program import Plan, Program, tensor
 from .._tensor import _CODES
 
 _LIBRARY = "libsegloss_tensorflow.so"
@@ -141,8 +141,7 @@ def _with_numpy(program: Program, arrays: Sequence[tf.Tensor], type_: tf.DType, 
         return [[a[i : i + 1] for a in arrays] for i in range(len(arrays[0]))] if per_sample else [arrays]
 
     def frame_of(arrays):
-        key = tuple((a.dtype.name, a.shape) for a in arrays)
-        return program.frame(key, lambda: [tensor(_CODES.get(name, (3, 0)), shape) for name, shape in key])
+        return Plan(program, [tensor(_CODES.get(a.dtype.name, (3, 0)), a.shape) for a in arrays]).frame()
 
     def forward(*arrays):
         found = []
