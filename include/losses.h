@@ -1327,6 +1327,12 @@ int32_t segloss_program_forward(const void *program, int64_t size, const segloss
                                 double *statistics, int64_t length, double *parts, int64_t parts_length,
                                 const segloss_tensor *value, segloss_error *error);
 
+/* The same, and the gradients for an upstream factor of 1 (as below): one call in place of two, for what is small. */
+int32_t segloss_program_value_and_gradient(const void *program, int64_t size, const segloss_tensor *arrays, int32_t count,
+                                           double *statistics, int64_t length, double *parts, int64_t parts_length,
+                                           const segloss_tensor *value, const segloss_tensor *const *gradients,
+                                           segloss_error *error);
+
 /* Parts and value from statistics. The length may be a multiple of what outputs says: statistics of several batches one
    after the other, which are added in their order. */
 int32_t segloss_program_value(const void *program, int64_t size, const segloss_tensor *arrays, int32_t count,
