@@ -23,6 +23,7 @@ all: $(LIBRARY)
 $(LIBRARY): $(SOURCES)
 	@command -v swift >/dev/null || { echo "Swift 6.3 is needed: see swift.org/install"; exit 1; }
 	swift build -c release --product segloss
+	swift build -c release --product segloss_tensorflow
 	@touch $@
 
 $(BIN)/python:

@@ -30,13 +30,15 @@ let package = Package(
     products: [
         .library(name: "segloss", type: .dynamic, targets: ["LossCAPI"]),
         .library(name: "LossCore", targets: ["LossCore"]),
+        .library(name: "segloss_tensorflow", type: .dynamic, targets: ["TensorFlowOps"]),
     ],
     targets: [
         // The C interface: LossCAPI implements what include/losses.h declares.
         .systemLibrary(name: "CLosses", path: "include"),
+        .target(name: "CXLA"),
         .target(
             name: "LossCAPI",
-            dependencies: ["CLosses", "LossCore"],
+            dependencies: ["CLosses", "CXLA", "LossCore"],
             exclude: ["exports.map"],
             // One self-contained library that exports segloss_* alone. lld comes with Swift; the other linkers leave local
             // names in the dynamic table.
@@ -48,6 +50,15 @@ let package = Package(
                     "-Xlinker", "-z", "-Xlinker", "nodelete",
                 ])
             ]),
+
+        // TensorFlow's operations, in a library of their own: TensorFlow sees only what is registered while it loads one.
+        .target(
+            name: "TensorFlowOps",
+            cSettings: [
+                .headerSearchPath("../../include"),
+                .unsafeFlags(["-std=gnu11", "-Wall", "-Wextra", "-fvisibility=hidden"]),
+            ],
+            linkerSettings: [.unsafeFlags(["-static-stdlib", "-nostartfiles", "-use-ld=lld", "-Xlinker", "--as-needed"])]),
 
         // The losses.
         .target(

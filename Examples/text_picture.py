@@ -14,12 +14,12 @@ from text_data import THRESHOLD_MAX
 CORE, BORDER, INK = np.array([0.90, 0.38, 0.00]), np.array([0.00, 0.45, 0.70]), "0.25"
 
 
-def draw(path, page, held_out, before, after, push, push_step, history, scores):
+def draw(path, page, held_out, before, after, push, push_step, history, scores, losses_of="on all it trains on"):
     """Draw the panels and save them.
 
     before, after: ((P, T) of the training part, (P, T) of the held-out part); push: the step asked of P's logit at
-    training step `push_step`; history: the loss parts of every step; scores: name -> (precision, recall, F), the
-    detector first.
+    training step `push_step`; history: the loss parts of every step, on what `losses_of` says; scores: name ->
+    (precision, recall, F), the detector first.
     """
     cut = page.image.shape[1]
     image = np.concatenate((page.image, held_out.image), axis=1)
@@ -67,7 +67,7 @@ def draw(path, page, held_out, before, after, push, push_step, history, scores):
     draw_gradient(gradient, image, push[: image.shape[0], :cut], push_step)
 
     corner = rows[2, 1].subgridspec(1, 2, wspace=0.1)
-    draw_losses(figure.add_subplot(corner[0]), history)
+    draw_losses(figure.add_subplot(corner[0]), history, losses_of)
     draw_scores(figure.add_subplot(corner[1]), scores)
     figure.savefig(path, dpi=100)
     plt.close(figure)
@@ -114,7 +114,7 @@ def draw_gradient(panel, image, push, step):
     panel.text(0.83, 0.1, "held out: no gradient", transform=panel.transAxes, ha="center", color="0.4", fontsize=11)
 
 
-def draw_losses(panel, history):
+def draw_losses(panel, history, detail):
     """The four losses over the steps, each named above the end of its line."""
     names = ("loss", "loss_shrink_maps", "loss_threshold_maps", "loss_binary_maps")
     for name, label, colour in zip(names, ("all", "shrink", "threshold", "binary"), ("black", CORE, BORDER, "0.45")):
@@ -124,7 +124,7 @@ def draw_losses(panel, history):
         panel.text(len(values) - 1, values[-1] + 0.04, text, ha="right", va="bottom", fontsize=10, color=colour)
     panel.set(xlim=(0, len(history) - 1), ylim=(0, None), xlabel="training step")
     panel.spines[["top", "right"]].set_visible(False)
-    title(panel, "6  The losses fall", "on all it trains on")
+    title(panel, "6  The losses fall", detail)
 
 
 def draw_scores(panel, scores):

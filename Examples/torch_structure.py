@@ -122,7 +122,7 @@ def main():
     parser.add_argument("--output", default="segloss-torch.png")
     parser.add_argument("--quick", action="store_true", help="few steps on small squares")
     options = parser.parse_args()
-    steps, size, count = (40, 64, 4) if options.quick else (options.steps, 128, 4)
+    steps, size, count = (30, 64, 4) if options.quick else (options.steps, 128, 4)
 
     torch.manual_seed(options.seed)
     rng = np.random.default_rng(options.seed)

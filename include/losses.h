@@ -1339,6 +1339,19 @@ int32_t segloss_program_gradient(const void *program, int64_t size, const seglos
                                  const double *statistics, int64_t length, const segloss_tensor *grad_output,
                                  const segloss_tensor *const *gradients, segloss_error *error);
 
+/* ---- XLA -------------------------------------------------------------------------------------------------------- */
+
+/* Programs as handlers of XLA's typed foreign function interface (versions 0.1 to 0.3), each an
+   XLA_FFI_Error *(XLA_FFI_CallFrame *). Their one attribute is the program, an array of uint8; statistics are buffers of
+   uint32, two for each double; parts are rounded to the type of their buffer.
+     forward    arrays                            value, statistics, and parts if wanted; or statistics alone
+     value      arrays, statistics                value, and parts if wanted
+     gradient   arrays, statistics, grad_output   the gradient of each prediction
+   Statistics that are given may be those of several batches. A refusal is an error with the library's sentence. */
+void *segloss_xla_forward(void *call_frame);
+void *segloss_xla_value(void *call_frame);
+void *segloss_xla_gradient(void *call_frame);
+
 #ifdef __cplusplus
 }
 #endif

@@ -66,6 +66,8 @@ struct Request {
 
     let task: Task
     let wantsItems: Bool
+    /// Of the prediction, and so of a map that lies as it does.
+    let hasChannelsLast: Bool
 
     /// A loss, and how its parts become a C struct of doubles behind its size.
     func callAsFunction<L: Loss, P: BitwiseCopyable>(
@@ -129,14 +131,18 @@ struct Request {
         _ run: (Tensor?, Tensor?, [Tensor?]) throws(LossError) -> Void
     ) throws(LossError) {
         guard wantsItems else { throw Program.refusal("this loss is a map, which items stand for") }
+        let rank = prediction.shape.rank
+        let moves = hasChannelsLast && areElements && shape.rank == rank
+        func inOrder(_ items: Tensor) -> Tensor { moves && items.shape.rank == rank ? items.channelsFirst() : items }
         switch task {
         case .outputs(let statistics, let parts, let value):
             statistics?.pointee = 0
             parts?.pointee = 0
+            let shape = moves ? Extents([shape[0]] + (2..<rank).map { shape[$0] } + [shape[1]]) : shape
             value?.pointee = dense(areElements || prediction.type == .f64 ? prediction.type : .f32, shape)
-        case .forward(_, _, let out): try run(nil, out.value, [nil, nil])
+        case .forward(_, _, let out): try run(nil, out.value.map(inOrder), [nil, nil])
         case .value: throw Program.refusal("items have no statistics")
-        case .gradient(_, _, let factor, let gradients): try run(factor, nil, gradients)
+        case .gradient(_, _, let factor, let gradients): try run(inOrder(factor), nil, gradients)
         }
     }
 
@@ -203,7 +209,10 @@ private struct Program {
     func run(_ task: Request.Task) throws(LossError) {
         var execution = segloss_execution_default()
         execution.non_finite = header.non_finite
-        try entry.bind(parameters, options, &execution, Request(task: task, wantsItems: header.items != 0))
+        let request = Request(
+            task: task, wantsItems: header.items != 0,
+            hasChannelsLast: header.tensors > 0 && parameters.arrays[0].channels_last != 0)
+        try entry.bind(parameters, options, &execution, request)
     }
 
     /// Whether a field of characters holds just this name.

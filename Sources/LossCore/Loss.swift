@@ -98,6 +98,7 @@ extension Loss {
 
     /// What every loss asks: predictions of one floating type, and everything in one shape.
     func requireArguments() throws(LossError) {
+        let predictions = predictions
         let first = predictions[0]
         try first.requireFloating()
         for tensor in constants { try tensor.requireShape(of: first) }
@@ -119,7 +120,9 @@ extension Loss {
 
     /// The gradients in the shape of their predictions, a unit channel dropped as theirs was.
     func checked(_ gradients: [Tensor?]) throws(LossError) -> [Tensor?] {
+        guard gradients.contains(where: { $0 != nil }) else { return gradients }
         var checked: [Tensor?] = []
+        let (predictions, constants) = (predictions, constants)
         for (i, gradient) in gradients.enumerated() {
             guard var gradient else {
                 checked.append(nil)
@@ -130,10 +133,11 @@ extension Loss {
             }
             if predictions[i].shape.rank == 3 { gradient = gradient.droppingUnitChannel() }
             try gradient.requireOutput(like: predictions[i])
-            for (j, input) in (predictions + constants).enumerated()
+            for (j, input) in predictions.enumerated()
             where i != j || !worksInPlace || !gradient.isSameView(as: input) {
                 try gradient.requireNoOverlap(with: input)
             }
+            for input in constants { try gradient.requireNoOverlap(with: input) }
             for other in checked {
                 if let other { try gradient.requireNoOverlap(with: other) }
             }

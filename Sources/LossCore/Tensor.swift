@@ -1,7 +1,12 @@
-/// Up to six extents or strides, without an allocation.
+/// Up to six extents or strides, without an allocation. Their number is the last lane: tensors are copied a lot, and this
+/// keeps them to half their size.
 public struct Extents: Equatable, Sendable {
-    public private(set) var rank = 0
     private var values = SIMD8<Int>(repeating: 0)
+
+    public private(set) var rank: Int {
+        get { values[7] }
+        set { values[7] = newValue }
+    }
 
     public init() {}
 
@@ -151,6 +156,17 @@ public struct Tensor: Sendable {
         copy.shape.append(shape[1])
         copy.strides.append(strides[1])
         copy.hasMovedChannels = true
+        return copy
+    }
+
+    /// N×…×C as N×C×….
+    public func channelsFirst() -> Tensor {
+        let last = shape.rank - 1
+        var copy = self
+        for i in (1...last).reversed() {
+            copy.shape[i] = i == 1 ? shape[last] : shape[i - 1]
+            copy.strides[i] = i == 1 ? strides[last] : strides[i - 1]
+        }
         return copy
     }
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import segloss
 from segloss import _abi, _tensor
+from segloss._program import Plan
 from segloss.db_step import DBStep
 
 import window_cases
@@ -23,7 +24,7 @@ def view(array):
 
 
 def frame_of(program, arrays):
-    return program.frame(tuple((a.dtype, a.shape, a.strides) for a in arrays), lambda: describe(arrays))
+    return Plan(program, describe(arrays)).frame()
 
 
 def describe(arrays):

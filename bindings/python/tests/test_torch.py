@@ -3,9 +3,11 @@
 import copy
 import io
 import pickle
+import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -618,6 +620,14 @@ def test_transforms_are_refused():
             transform(lambda x: st.DiceLoss()(x, y[0] if x.dim() == 3 else y))(x)
 
 
+GUIDE = Path(__file__).resolve().parents[3] / "Guides" / "PyTorch.md"
+
+
+@pytest.mark.parametrize("snippet", re.findall(r"^```python\n(.*?)^```", GUIDE.read_text(), re.M | re.S))
+def test_guide(snippet):
+    exec(compile(snippet, "snippet", "exec"), {"__name__": "snippet"})
+
+
 # ---------------------------------------------------------------- many ranks, many batches
 
 ADDS = ["dice", "dice-weighted", "iou-labels", "focal-tversky-softmax", "dice-bce", "bce-weighted", "mask-dice", "db"]
@@ -718,3 +728,14 @@ def test_ranks(tmp_path):
     for process in running:
         output, _ = process.communicate(timeout=300)
         assert process.returncode == 0 and "agreed" in output, output
+
+
+def test_example(tmp_path):
+    """The example learns, in fewer steps than by default, by its own verdict."""
+    picture = tmp_path / "torch.png"
+    example = GUIDE.parents[1] / "Examples" / "torch_structure.py"
+    done = subprocess.run(
+        [sys.executable, example, "--quick", "--output", picture], capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+    assert picture.read_bytes().startswith(b"\x89PNG")

@@ -628,6 +628,10 @@ program_forward = _declare("program_forward", _program + [c_void_p, c_int64] * 2
 program_value = _declare("program_value", _program + [c_void_p, c_int64] * 2 + [c_void_p, c_void_p])
 program_gradient = _declare("program_gradient", _program + [c_void_p, c_int64, c_void_p, c_void_p, c_void_p])
 
+# Called by XLA.
+for _name in ("forward", "value", "gradient"):
+    _declare("xla_" + _name, [c_void_p], c_void_p)
+
 
 def check(status: int, error: Error, names: Mapping[str, str] = {}) -> None:
     """Raises what a status means, with the library's sentence; `names` are Python's for C's parameters."""

@@ -27,16 +27,28 @@ def call_parameters(cls: type[Loss]) -> list[inspect.Parameter]:
     return list(inspect.signature(bound).parameters.values())[1:]
 
 
+def options(cls: type[Loss]) -> dict[str, inspect.Parameter]:
+    """The parameters of a constructor, those included that it hands on to its base, by the names of a function's keywords:
+    where an argument of the call has a name already, the option goes by C's, or is the same number."""
+    parameters: dict[str, inspect.Parameter] = {}
+    for base in cls.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        found = list(inspect.signature(base.__init__).parameters.values())[1:]
+        kinds = [inspect.Parameter.KEYWORD_ONLY] + [inspect.Parameter.POSITIONAL_OR_KEYWORD] * (not parameters)
+        parameters = {p.name: p for p in found if p.kind in kinds} | parameters
+        if all(p.kind is not p.VAR_KEYWORD for p in found):
+            break
+    call = {p.name for p in call_parameters(cls)}
+    of_c = {python: c for c, python in cls._names.items()}
+    names = {name: of_c.get(name) if name in call else name for name in parameters}
+    return {names[name]: parameter for name, parameter in parameters.items() if names[name] is not None}
+
+
 def function_signature(cls: type[Loss]) -> inspect.Signature:
     """A call's parameters, then the class's options as keywords."""
-    call = call_parameters(cls)
-    names = {parameter.name for parameter in call}
-    options = [
-        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        for parameter in list(inspect.signature(cls).parameters.values())
-        if parameter.name not in names and parameter.kind is not inspect.Parameter.VAR_KEYWORD
-    ]
-    return inspect.Signature([*call, *options])
+    keywords = [p.replace(name=name, kind=inspect.Parameter.KEYWORD_ONLY) for name, p in options(cls).items()]
+    return inspect.Signature([*call_parameters(cls), *keywords])
 
 
 def documented(cls: type[Loss], options: str) -> str:
@@ -47,18 +59,25 @@ def documented(cls: type[Loss], options: str) -> str:
     return f"{before}\n{inspect.cleandoc(options)}{inputs}{after}\n"
 
 
-@functools.lru_cache(maxsize=None)
-def _call_names(cls: type[Loss]) -> frozenset[str]:
-    return frozenset(parameter.name for parameter in call_parameters(cls))
+@functools.cache
+def _keywords(cls: type[Loss]) -> tuple[frozenset[str], dict[str, str]]:
+    """Those of a call, and those of the constructor with the constructor's names."""
+    call = frozenset(parameter.name for parameter in call_parameters(cls))
+    return call, {keyword: parameter.name for keyword, parameter in options(cls).items()}
 
 
 def split(cls: type[Loss], named: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Keywords of a function: those of the call, and the options."""
-    call = _call_names(cls)
-    return (
-        {name: value for name, value in named.items() if name in call},
-        {name: value for name, value in named.items() if name not in call},
-    )
+    """Keywords of a function: those of the call, and those of the constructor."""
+    call, of_constructor = _keywords(cls)
+    given, chosen = {}, {}
+    for keyword, value in named.items():
+        if keyword in call:
+            given[keyword] = value
+        elif keyword in of_constructor:
+            chosen[of_constructor[keyword]] = value
+        else:
+            raise TypeError(f"{function_name(cls.__name__)}() got an unexpected keyword argument {keyword!r}")
+    return given, chosen
 
 
 # ---------------------------------------------------------------- a call as text, for graphs

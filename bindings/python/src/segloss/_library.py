@@ -18,6 +18,15 @@ def _candidates() -> list[pathlib.Path]:
     return places
 
 
+def beside(name: str) -> list[pathlib.Path]:
+    """Where a library that comes with this one may be: in the same places, or with the package if it is not there."""
+    here = pathlib.Path(__file__).resolve().parent
+    places = [path.with_name(name) for path in (*_candidates(), here / name)]
+    if len(here.parents) > 3:
+        places.append(here.parents[3] / ".build" / "release" / name)
+    return list(dict.fromkeys(places))
+
+
 def load() -> ctypes.CDLL:
     tried = []
     for path in _candidates():

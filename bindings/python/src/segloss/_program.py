@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from ctypes import addressof, sizeof
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,6 @@ from . import _abi
 
 if TYPE_CHECKING:
     from ._loss import Loss
-
-# Frames of as many shapes are kept for each program.
-_REMEMBERED = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +64,6 @@ class Program:
         self.size = len(data)
         self._memory = ctypes.create_string_buffer(data, len(data))
         self.address = addressof(self._memory)
-        self._frames: dict[Any, list[Frame]] = {}
 
     def __repr__(self):
         return f"Program({self.loss!r})"
@@ -123,24 +119,46 @@ class Program:
         self.check(status, error)
         return statistics.value, parts.value, value
 
-    def frame(self, key: Any, describe: Callable[[], Sequence[_abi.Tensor]]) -> Frame:
-        """What a call needs beside addresses, for arrays of which `key` says type, shape and strides.
 
-        To be given back by `Frame.release`: a frame serves one call at a time.
-        """
-        free = self._frames.get(key)
-        if free is None:
-            if len(self._frames) >= _REMEMBERED:
-                self._frames.clear()
-            free = self._frames[key] = []
+class Plan:
+    """A program on arrays of certain types, shapes and strides: what is looked up once and used at every step.
+
+    Attributes
+    ----------
+    program : Program
+    count : int
+        How many statistics there are.
+    statistics : type
+        A ctypes array for them.
+    shape : tuple of int
+        The value's.
+    value_type : tuple of int
+        The value's, as DLPack's code and bits.
+    returns_parts : bool
+    """
+
+    def __init__(self, program: Program, tensors: Sequence[_abi.Tensor]):
+        self.program = program
+        self._tensors = tensors
+        self._free: list[Frame] = []
+        frame = self.frame()
+        frame.release()
+        self.count = frame.count
+        self.statistics = ctypes.c_double * max(1, frame.count)
+        self.shape = frame.value_shape
+        self.value_type = frame.value_type
+        self.returns_parts = program.returns_parts
+
+    def frame(self) -> Frame:
+        """One that nobody else uses; to be released."""
         try:
-            return free.pop()
+            return self._free.pop()
         except IndexError:
-            return Frame(self, free, describe())
+            return Frame(self.program, self._free, self._tensors)
 
 
 class Frame:
-    """Descriptors and results of one call, made once for each combination of shapes.
+    """Descriptors and results of one call at a time, of which it fills in addresses.
 
     Attributes
     ----------
@@ -155,9 +173,9 @@ class Frame:
     """
 
     __slots__ = (
-        "program", "free", "_arrays", "_inputs", "_value", "_factor", "_gradients", "_pointers", "_addresses",
-        "_error", "count", "value_shape", "value_type", "parts", "_call", "_parts_at", "_value_at", "_factor_at",
-        "_pointers_at", "_error_at",
+        "_addresses", "_arrays", "_call", "_error", "_error_at", "_factor", "_factor_at", "_factor_type",
+        "_gradients", "_inputs", "_parts_at", "_pointers", "_pointers_at", "_strides", "_value", "_value_at",
+        "_written", "count", "free", "parts", "program", "value_shape", "value_type",
     )  # fmt: skip
 
     def __init__(self, program: Program, free: list[Frame], tensors: Sequence[_abi.Tensor]):
@@ -172,8 +190,11 @@ class Frame:
         self._inputs = list(self._arrays)
         self._value = _abi.Tensor.from_buffer_copy(value)
         self._factor = _abi.Tensor.from_buffer_copy(value)
+        self._factor_type = self.value_type
         predictions = program.predictions
-        self._gradients = (_abi.Tensor * max(1, predictions))(*tensors[:predictions])
+        self._written = (_abi.Tensor * max(1, predictions))(*tensors[:predictions])
+        self._gradients = list(self._written)[:predictions]
+        self._strides: list[Sequence[int] | None] = [None] * predictions
         self._pointers = (ctypes.c_void_p * max(1, predictions))()
         self._addresses = [addressof(tensor) for tensor in self._gradients]
         self._error = _abi.Error()
@@ -233,8 +254,8 @@ class Frame:
         for tensor, address in zip(self._inputs, arrays):
             tensor.data = address
         self._factor.data = factor
-        if factor_type is not None:
-            self._factor.type_code, self._factor.type_bits = factor_type
+        if factor_type is not None and factor_type != self._factor_type:
+            self._factor_type = self._factor.type_code, self._factor.type_bits = factor_type
         if factor_strides is not None:
             self._factor.flags = 0
             self._factor.strides[: len(factor_strides)] = factor_strides
@@ -242,17 +263,24 @@ class Frame:
             if gradient is None:
                 self._pointers[i] = None
                 continue
-            tensor = self._gradients[i]
-            tensor.data, strides = gradient
-            if strides is not None:
-                tensor.flags = 0
-                tensor.strides[: len(strides)] = strides
+            self._gradients[i].data, strides = gradient
+            if strides != self._strides[i]:  # nearly always as they were
+                self._lay(i, strides)
             self._pointers[i] = self._addresses[i]
         status = _abi.program_gradient(
             *self._call, statistics, length, self._factor_at, self._pointers_at, self._error_at
         )
         if status:
             self.program.check(status, self._error)
+
+    def _lay(self, i: int, strides: Sequence[int] | None) -> None:
+        """Has a gradient written in strides; None: in its array's."""
+        self._strides[i] = strides
+        tensor, array = self._gradients[i], self._inputs[i]
+        tensor.flags = array.flags if strides is None else 0
+        tensor.strides[:] = array.strides[:]
+        if strides is not None:
+            tensor.strides[: len(strides)] = strides
 
 
 def tensor(type_: tuple[int, int], shape: Sequence[int], strides: Sequence[int] | None = None) -> _abi.Tensor:

@@ -283,15 +283,16 @@ def _function(module: type[LossModule]):
     name = _framework.function_name(core.__name__)
     made: dict[Any, LossModule] = {}
 
-    def function(*inputs, **named):
+    def function(*inputs, process_group=None, device=None, **named):
         call, options = _framework.split(core, named)
+        options |= {"process_group": process_group, "device": device}
         try:
             key = tuple(sorted(options.items()))
             loss = made.get(key)
         except TypeError:  # an option that is a list
             return module(**options)(*inputs, **call)
         if loss is None:
-            if len(made) >= 64:
+            if len(made) >= _REMEMBERED:
                 made.clear()
             loss = made[key] = module(**options)
         return loss(*inputs, **call)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import LOSSES, _abi, _framework
+from .. import LOSSES, _abi, _framework, _program
 from .._program import Frame, Program, tensor
 from ..db_step import DBStep
 
@@ -44,40 +44,13 @@ def _described(arrays: Sequence[Tensor]) -> list[_abi.Tensor]:
     return described
 
 
-class Plan:
-    """A program on tensors of certain types, shapes and strides: what is looked up once and used at every step."""
-
-    __slots__ = (
-        "_arrays",
-        "_free",
-        "count",
-        "dtype",
-        "has_gradient",
-        "program",
-        "returns_parts",
-        "shape",
-        "statistics",
-    )
+class Plan(_program.Plan):
+    """A program on tensors."""
 
     def __init__(self, program: Program, arrays: Sequence[Tensor], has_gradient: bool):
-        self.program = program
+        super().__init__(program, _described(arrays))
         self.has_gradient = has_gradient
-        self._arrays = _described(arrays)
-        frame = Frame(program, [], self._arrays)
-        self._free = frame.free
-        frame.release()
-        self.count = frame.count
-        self.statistics = ctypes.c_double * max(1, frame.count)
-        self.shape = frame.value_shape
-        self.dtype = _DTYPES[frame.value_type]
-        self.returns_parts = program.returns_parts
-
-    def frame(self) -> Frame:
-        """One that nobody else uses; to be released."""
-        try:
-            return self._free.pop()
-        except IndexError:
-            return Frame(self.program, self._free, self._arrays)
+        self.dtype = _DTYPES[self.value_type]
 
 
 def value_type(program: Program, prediction: Tensor, is_map: bool) -> torch.dtype:
@@ -149,7 +122,11 @@ def backward(
     for array, is_wanted in zip(arrays, wanted):
         gradient = torch.empty_like(array) if is_wanted else None
         gradients.append(gradient)
-        places.append(None if gradient is None else (gradient.data_ptr(), gradient.stride()))
+        if gradient is None:
+            places.append(None)
+        else:
+            strides = gradient.stride()
+            places.append((gradient.data_ptr(), None if strides == array.stride() else strides))
     frame = plan.frame()
     frame.gradient(
         [array.data_ptr() for array in arrays],

@@ -1,0 +1,352 @@
+"""Programs on Paddle's tensors: as they come in dygraph, as operators in static graphs."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import weakref
+from collections.abc import Callable, Sequence
+from ctypes import addressof
+from typing import Any
+
+import paddle
+from paddle import _C_ops
+from paddle.autograd import PyLayer
+from paddle.jit.dy2static.py_layer import StaticPyLayerContext
+
+from .. import _program
+from .._loss import Loss
+from .._program import Program
+
+if not hasattr(paddle.static, "register_op"):
+    raise ImportError(f"segloss.paddle: expected PaddlePaddle 3.3 or later, got {paddle.__version__}")
+
+# DLPack's type code and bits of Paddle's types.
+TYPES = {
+    paddle.float32: (2, 32),
+    paddle.float64: (2, 64),
+    paddle.float16: (2, 16),
+    paddle.bfloat16: (4, 16),
+    paddle.bool: (6, 8),
+    paddle.uint8: (1, 8),
+    paddle.int32: (0, 32),
+    paddle.int64: (0, 64),
+}
+_OF_TYPE = {codes: dtype for dtype, codes in TYPES.items()}
+_CPU = paddle.CPUPlace()
+# As many combinations of shapes are remembered.
+REMEMBERED = 256
+_HAS_DEVICES = (
+    paddle.is_compiled_with_cuda() or paddle.is_compiled_with_xpu() or bool(paddle.device.get_all_custom_device_type())
+)
+
+
+@paddle.jit.marker.unified
+def evaluate(core: Loss, given: dict[str, Any], ordered: tuple[Any, ...]) -> Any:
+    """What a call returns: the value, with a gradient if an input wants one, and detached parts."""
+    is_graph = not paddle.in_dynamic_mode()
+    arrays = _arrays(core, ordered, paddle.pir.Value if is_graph else paddle.Tensor)
+    program = core._program(given, ordered)
+    if is_graph:
+        return _in_graph(program, arrays)
+    plan = planned(program, arrays)
+    value = run(plan, arrays)
+    return program.result(*value) if plan.returns_parts else value
+
+
+def _arrays(core: Loss, ordered: tuple[Any, ...], kind: type) -> list[Any]:
+    """The tensors that are there."""
+    arrays = []
+    for i, array in enumerate(ordered):
+        if not isinstance(array, kind):
+            name = core._inputs(ordered)[i]
+            if array is None and name in core._optional:
+                continue
+            expected = "a paddle.Tensor" if kind is paddle.Tensor else "a variable of the graph"
+            raise TypeError(f"{name}: expected {expected}, got {type(array).__name__}")
+        if _HAS_DEVICES and kind is paddle.Tensor and not array.place.is_cpu_place():
+            raise ValueError(
+                f"{core._inputs(ordered)[i]}: expected a tensor in the memory of the CPU, got one on {array.place}; "
+                "move it with .cpu()"
+            )
+        if not array.stop_gradient and i >= core._leading(ordered) and paddle.is_grad_enabled():
+            name = core._inputs(ordered)[i]
+            raise ValueError(f"{name}: wants a gradient, and the loss has none for it; pass {name}.detach()")
+        arrays.append(array)
+    return arrays
+
+
+# ---------------------------------------------------------------- tensors that are there
+
+
+class Plan(_program.Plan):
+    """A program on tensors."""
+
+    def __init__(self, program: Program, arrays: Sequence[paddle.Tensor]):
+        super().__init__(
+            program, [_tensor(array, None if array.is_contiguous() else array.strides) for array in arrays]
+        )
+        self.dtype = _OF_TYPE[self.value_type]
+        # Shape, type and strides of each gradient that is wanted; they are dense, and None where the prediction is too.
+        self.gradients = [
+            None if a.stop_gradient else (a.shape, a.dtype, None if a.is_contiguous() else _dense(a.shape))
+            for a in arrays[: program.predictions]
+        ]
+        self.has_gradient = any(self.gradients)
+
+
+def kinds(arrays: Sequence[paddle.Tensor]) -> tuple[Any, ...]:
+    """What a plan depends on. Types by their identities: Paddle has one object for each, which is slow to hash."""
+    found = tuple(
+        [
+            (id(a.dtype), tuple(a.shape), None if a.is_contiguous() else tuple(a.strides), a.stop_gradient)
+            for a in arrays
+        ]
+    )
+    return (found, [a.place.is_cpu_place() for a in arrays].count(True)) if _HAS_DEVICES else found
+
+
+_plans: dict[Any, Plan] = {}
+
+
+def planned(program: Program, arrays: Sequence[paddle.Tensor]) -> Plan:
+    key = program, kinds(arrays)
+    plan = _plans.get(key)
+    if plan is None:
+        if len(_plans) >= REMEMBERED:
+            _plans.clear()
+        plan = _plans[key] = Plan(program, arrays)
+    return plan
+
+
+def run(plan: Plan, arrays: Sequence[paddle.Tensor]) -> Any:
+    """The value, or the value and the parts if the call returns them."""
+    call = _Call(plan, arrays)
+    if plan.has_gradient and paddle.is_grad_enabled():
+        guard = _Guard(plan.program.name)
+        value = _Loss.apply(call, guard, *arrays[: plan.program.predictions])
+        value.register_hook(guard)
+    else:
+        value = call.value()
+    return (value, _Parts(call.parts, plan.dtype)) if plan.returns_parts else value
+
+
+class _Parts:
+    """Tensors of the numbers that are looked at."""
+
+    def __init__(self, numbers: Sequence[float], dtype: paddle.dtype):
+        self.numbers = numbers
+        self.dtype = dtype
+
+    def __getitem__(self, i: int) -> paddle.Tensor:
+        return _C_ops.full([], self.numbers[i], self.dtype, _CPU)
+
+
+class _Call:
+    """One call on tensors, and what its gradient will need."""
+
+    __slots__ = ("addresses", "arrays", "parts", "plan", "statistics", "versions")
+
+    def __init__(self, plan: Plan, arrays: Sequence[paddle.Tensor]):
+        self.plan = plan
+        self.arrays = arrays
+        self.addresses = [array.data_ptr() for array in arrays]
+
+    def value(self) -> paddle.Tensor:
+        """The value; and `statistics`, and `parts` if they are asked for, as numbers."""
+        plan = self.plan
+        value = _C_ops.empty(plan.shape, plan.dtype, _CPU)
+        statistics = self.statistics = plan.statistics()
+        frame = plan.frame()
+        frame.forward(self.addresses, value.data_ptr(), addressof(statistics) if plan.count else None)
+        if plan.returns_parts:
+            self.parts = frame.parts[:]
+        frame.release()
+        return value
+
+    def gradient(self, factor: paddle.Tensor, statistics: int) -> list[paddle.Tensor | None]:
+        """Gradients of the predictions that want one, from the statistics at an address."""
+        plan = self.plan
+        gradients, places = [], []
+        for wanted in plan.gradients:
+            if wanted is None:
+                gradients.append(None)
+                places.append(None)
+            else:
+                gradient = _C_ops.empty(wanted[0], wanted[1], _CPU)
+                gradients.append(gradient)
+                places.append((gradient.data_ptr(), wanted[2]))
+        strides = factor.strides if plan.shape else None
+        frame = plan.frame()
+        frame.gradient(
+            self.addresses,
+            statistics if plan.count else None,
+            plan.count,
+            factor.data_ptr(),
+            places,
+            factor_strides=strides,
+        )
+        frame.release()
+        return gradients
+
+    def check_unchanged(self) -> None:
+        if self.versions != [array.inplace_version for array in self.arrays] or (
+            self.addresses != [array.data_ptr() for array in self.arrays]
+        ):
+            raise RuntimeError(f"{self.plan.program.name}: an input was modified in place after the loss had read it")
+
+
+class _Guard:
+    """Paddle 3.3 lets go of a PyLayer's context after its first backward(), even where the graph is retained, and crashes in
+    the second. As a hook of the value this raises before that. It holds no tensors, as the value may be kept for a log."""
+
+    __slots__ = ("context", "name")
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __call__(self, _) -> None:
+        if self.context() is None:
+            raise RuntimeError(
+                f"{self.name}: Paddle can run backward() through a PyLayer only once, whatever retain_graph says; "
+                "add the losses up before backward(), or use paddle.grad with retain_graph=True"
+            )
+
+
+def _dense(shape: Sequence[int]) -> list[int]:
+    """Strides of a row-major array."""
+    strides = [1]
+    for extent in shape[:0:-1]:
+        strides.append(strides[-1] * max(extent, 1))
+    return strides[::-1]
+
+
+def _tensor(array: Any, strides: Sequence[int] | None):
+    if array.dtype not in TYPES:
+        expected = ", ".join(str(dtype).rpartition(".")[2] for dtype in TYPES)
+        raise TypeError(f"segloss: expected element type {expected}, got {array.dtype}")
+    return _program.tensor(TYPES[array.dtype], array.shape, strides)
+
+
+class _Loss(PyLayer):
+    @staticmethod
+    def forward(ctx, call, guard, *predictions):
+        ctx.call = call
+        guard.context = weakref.ref(ctx)
+        call.versions = [array.inplace_version for array in call.arrays]
+        return call.value()
+
+    @staticmethod
+    def backward(ctx, factor):
+        call = ctx.call
+        call.check_unchanged()
+        gradients = call.gradient(factor, addressof(call.statistics))
+        if paddle.is_grad_enabled():  # create_graph
+            gradients = [
+                None if g is None else _FirstOrder.apply(lambda g=g: g, factor, *call.arrays) for g in gradients
+            ]
+        return tuple(gradients)
+
+
+class _FirstOrder(PyLayer):
+    """A gradient that refuses to be differentiated: without this it would pass for a constant."""
+
+    @staticmethod
+    def forward(ctx, gradient, *inputs):
+        return gradient()
+
+    @staticmethod
+    def backward(ctx, _):
+        raise RuntimeError("segloss: losses have no second derivative")
+
+
+# ---------------------------------------------------------------- variables of a graph
+
+
+def _in_graph(program: Program, arrays: Sequence[Any]) -> Any:
+    if not paddle.framework.in_pir_mode():
+        raise RuntimeError("segloss: only static graphs of PIR are supported, got one of FLAGS_enable_pir_api=0")
+    # Here a refusal is an exception; of what is refused when the graph runs, only standard error has the sentence.
+    if all(extent >= 0 for array in arrays for extent in array.shape):
+        program.checked([_tensor(array, None) for array in arrays])
+    else:
+        program.outputs(arrays)  # an exception in infer_meta would end the process
+
+    wanted = tuple(not array.stop_gradient for array in arrays[: program.predictions])
+    forward, backward = _operators(program, wanted)
+    if not any(wanted):
+        value, parts, _ = forward(*arrays)
+    else:
+
+        def run(context, *arrays):
+            value, parts, statistics = forward(*arrays)
+            context.save_for_backward(*arrays, statistics)
+            return value, parts
+
+        def derive(context, factor, _):
+            found = backward(*context.saved_tensor(), factor)
+            found = iter(found if isinstance(found, (list, tuple)) else [found])
+            return tuple(next(found) if i < len(wanted) and wanted[i] else None for i in range(len(arrays)))
+
+        context = StaticPyLayerContext()
+        value, parts = paddle.static.nn.static_pylayer(
+            functools.partial(run, context), list(arrays), functools.partial(derive, context)
+        )
+        parts.stop_gradient = True
+    return program.result(value, parts.unbind() if program.returns_parts else None)
+
+
+_serial = itertools.count()
+
+
+@functools.cache
+def _operators(program: Program, wanted: tuple[bool, ...]) -> tuple[Callable, Callable]:
+    """A program's operators: arrays -> value, parts, statistics; arrays, statistics, factor -> gradients."""
+    meta = paddle.static.MetaTensor
+
+    def forward_meta(arrays):
+        outputs = program.outputs(arrays)
+        dtype = arrays[0].dtype
+        single = dtype if dtype == paddle.float64 else paddle.float32
+        return (
+            meta(shape=list(outputs.value), dtype=dtype if outputs.is_map else single),
+            meta(shape=[outputs.parts if program.returns_parts else 0], dtype=single),
+            meta(shape=[-1], dtype=paddle.float64),
+        )
+
+    def backward_meta(arrays):
+        metas = tuple(meta(shape=a.shape, dtype=a.dtype) for a, w in zip(arrays, wanted) if w)
+        return metas if len(metas) > 1 else metas[0]
+
+    def forward(arrays):
+        call = _Call(planned(program, arrays), arrays)
+        value = call.value()
+        parts = paddle.to_tensor(call.parts if program.returns_parts else [], value.dtype, _CPU)
+        return value, parts, paddle.to_tensor(call.statistics[: call.plan.count], paddle.float64, _CPU)
+
+    def backward(arrays):
+        *arrays, statistics, factor = arrays
+        for array, is_wanted in zip(arrays, wanted):
+            array.stop_gradient = not is_wanted
+        gradients = _Call(planned(program, arrays), arrays).gradient(factor, statistics.data_ptr())
+        gradients = tuple(gradient for gradient in gradients if gradient is not None)
+        return gradients if len(gradients) > 1 else gradients[0]
+
+    # Paddle takes a name with "_grad" in it for something else.
+    name = f"segloss_{program.name}_{next(_serial)}"
+    arrays = [f"array{i}" for i in range(program.arrays)]
+    gradients = [f"derivative{i}" for i, w in enumerate(wanted) if w]
+    return (
+        _register(name, forward, forward_meta, arrays, ["value", "parts", "statistics"]),
+        _register(name + "_bwd", backward, backward_meta, [*arrays, "statistics", "factor"], gradients or ["none"]),
+    )
+
+
+def _register(name: str, run: Callable, infer_meta: Callable, inputs: list[str], outputs: list[str]) -> Callable:
+    def named(function):
+        # Paddle wants a function whose parameters are the operator's inputs.
+        return eval(f"lambda {', '.join(inputs)}: function(({', '.join(inputs)},))", {"function": function})
+
+    return paddle.static.register_op(
+        named(run), name=name, infer_meta=named(infer_meta), input_names=inputs, output_names=outputs
+    )
