@@ -107,60 +107,132 @@ private func fill<V: Vector>(_: V.Type, _ line: Out, _ row: In, _ margin: Int, _
 @inline(__always)
 private func margin(_ radius: Int) -> Int { (radius &+ 15) & ~15 }
 
-/// Windows of 2·radius + 1 along a row. Codes: the offset of the first largest. Large windows double: of 1, 2, 4 …
+/// Sixteen windows: the largest of each and, where codes are wanted, how far from the window's first element it stands.
+private protocol Found {
+    associatedtype V: Vector
+    /// Of one element each.
+    static func elements(_ values: In, _ i: Int) -> Self
+    static func load(_ values: In, _ codes: In, _ i: Int) -> Self
+    func store(_ values: Out, _ codes: Out, _ i: Int)
+    /// With windows that come after these.
+    func merged(_ next: Self) -> Self
+    /// Counted from `count` elements before.
+    func moved(_ count: Int) -> Self
+}
+
+private struct Plain<V: Vector, M: Merge>: Found {
+    var value: V.Bits
+
+    @inline(__always) static func elements(_ values: In, _ i: Int) -> Self { Self(value: V.loadBits(values, i)) }
+    @inline(__always) static func load(_ values: In, _: In, _ i: Int) -> Self { elements(values, i) }
+    @inline(__always) func store(_ values: Out, _: Out, _ i: Int) { V.storeBits(value, values, i) }
+    @inline(__always) func merged(_ next: Self) -> Self { Self(value: M.merge(V.self, value, next.value)) }
+    @inline(__always) func moved(_: Int) -> Self { self }
+}
+
+private struct Coded<V: Vector, M: Merge>: Found {
+    var value, code: V.Bits
+
+    @inline(__always) static func elements(_ values: In, _ i: Int) -> Self {
+        Self(value: V.loadBits(values, i), code: V.whole(0))
+    }
+    @inline(__always) static func load(_ values: In, _ codes: In, _ i: Int) -> Self {
+        Self(value: V.loadBits(values, i), code: V.loadBits(codes, i))
+    }
+    @inline(__always) func store(_ values: Out, _ codes: Out, _ i: Int) {
+        V.storeBits(value, values, i)
+        V.storeBits(code, codes, i)
+    }
+    @inline(__always) func merged(_ next: Self) -> Self {
+        Self(
+            value: M.merge(V.self, value, next.value),
+            code: V.select(M.isSecond(V.self, value, next.value), next.code, code))
+    }
+    @inline(__always) func moved(_ count: Int) -> Self { Self(value: value, code: V.add(code, V.whole(count))) }
+}
+
+/// Windows of `size`, at least 8, from each of n elements of `line` on; codes count from `first`. Overwrites both lines, up to
+/// n + size + 15 elements.
+///
+/// Four elements make windows of 4, and four of those one of up to 16. Sixteen of these, side by side, are columns of a
+/// plane whose rows are 16 elements apart: there, as between the rows of a plane, blocks as long as a window give windows
+/// of any number of rows, and one more window of 16 is the rest.
+@inline(__always)
+private func largeWindows<F: Found>(
+    _: F.Type, _ line: Out, _ codeLine: Out, _ size: Int, _ first: Int, _ out: Out, _ codes: Out, _ n: Int
+) {
+    @inline(__always) func load(_ i: Int) -> F { F.load(In(line), In(codeLine), i) }
+    // In place, since what comes later needs nothing from before.
+    let end = (n &+ size &+ 15) & ~15
+    var i = 0
+    while i < end {
+        let a = F.elements(In(line), i).merged(F.elements(In(line), i &+ 1).moved(1))
+        let b = F.elements(In(line), i &+ 2).merged(F.elements(In(line), i &+ 3).moved(1))
+        a.merged(b.moved(2)).store(line, codeLine, i)
+        i &+= 16
+    }
+    @inline(__always) func ofFours(_ i: Int, _ size: Int) -> F {
+        @inline(__always) func four(_ k: Int) -> F { load(i &+ k).moved(k) }
+        return four(0).merged(four(4)).merged(four(Swift.min(8, size &- 4)).merged(four(size &- 4)))
+    }
+    if size <= 16 {
+        i = 0
+        while i < n {
+            ofFours(i, size).moved(first).store(out, codes, i)
+            i &+= 16
+        }
+        return
+    }
+    i = 0
+    while i < end &- 16 {
+        ofFours(i, 16).store(line, codeLine, i)
+        i &+= 16
+    }
+
+    let length = size & ~15
+    let last = length &- 16
+    let rest = size &- 16
+    @inline(__always) func put(_ found: F, _ i: Int) {
+        found.merged(load(i &+ rest).moved(rest)).moved(first).store(out, codes, i)
+    }
+    var block = 0
+    while block < n {
+        // From each row to the end of the block.
+        i = block &+ last
+        var found = load(i)
+        while i > block {
+            if i < n { found.store(out, codes, i) }
+            i &-= 16
+            found = load(i).merged(found.moved(16))
+        }
+        put(found, block)
+        // And from the start of the next one to the window's last row; counted from that start.
+        let next = block &+ length
+        let stop = Swift.min(next, n)
+        found = load(next)
+        i &+= 16
+        while i < stop {
+            found = found.merged(load(i &+ last).moved(i &+ last &- next))
+            put(F.load(In(out), In(codes), i).merged(found.moved(next &- i)), i)
+            i &+= 16
+        }
+        block = next
+    }
+}
+
+/// Windows of 2·radius + 1 along a row. Codes: the offset of the first largest.
 @inline(__always)
 func rowWindow<V: Vector, M: Merge>(
     _: V.Type, _: M.Type, _ row: In, _ radius: Int, _ line: Out, _ codeLine: Out, _ out: Out, _ codes: Out?, _ n: Int
 ) {
     let size = 2 &* radius &+ 1
-    let margin = margin(radius)
-    let start = fill(V.self, line, row, margin, M.outside, n) - radius &* V.bytes
+    let start = fill(V.self, line, row, margin(radius), M.outside, n) - radius &* V.bytes
     if size <= KERNEL_WINDOW {
         window(V.self, M.self, In(start), V.bytes, size, -radius, out, codes, n)
-        return
-    }
-    // In place: element i becomes the window from i on, with its code counted from i.
-    var width = 1
-    if codes != nil {
-        var i = 0
-        while i < n &+ 2 &* margin &+ 32 {
-            V.storeBits(V.whole(0), codeLine, i)
-            i &+= 16
-        }
-    }
-    while 2 &* width <= size {
-        let end = n &+ 2 &* margin &- width
-        let w = V.whole(width)
-        var i = 0
-        while i < end {
-            let a = V.loadBits(In(line), i)
-            let b = V.loadBits(In(line), i &+ width)
-            if codes != nil {
-                let second = V.add(V.loadBits(In(codeLine), i &+ width), w)
-                V.storeBits(
-                    V.select(M.isSecond(V.self, a, b), second, V.loadBits(In(codeLine), i)), codeLine, i)
-            }
-            V.storeBits(M.merge(V.self, a, b), line, i)
-            i &+= 16
-        }
-        width &*= 2
-    }
-    let shift = size &- width
-    let first = V.whole(-radius)
-    let second = V.whole(shift &- radius)
-    let codeStart = codeLine + (margin &- radius) &* V.bytes
-    var i = 0
-    while i < n {
-        let a = V.loadBits(In(start), i)
-        let b = V.loadBits(In(start), i &+ shift)
-        if let codes {
-            V.storeBits(
-                V.select(
-                    M.isSecond(V.self, a, b), V.add(V.loadBits(In(codeStart), i &+ shift), second),
-                    V.add(V.loadBits(In(codeStart), i), first)), codes, i)
-        }
-        V.storeBits(M.merge(V.self, a, b), out, i)
-        i &+= 16
+    } else if let codes {
+        largeWindows(Coded<V, M>.self, start, codeLine, size, -radius, out, codes, n)
+    } else {
+        largeWindows(Plain<V, M>.self, start, start, size, -radius, out, out, n)
     }
 }
 

@@ -6,7 +6,7 @@ import XCTest
 
 /// Windows of every size against a plain loop, and the way back.
 final class WindowsTests: XCTestCase {
-    private let sizes = [1, 3, 5, 7, 9, 11, 31, 63]
+    private let sizes = [1, 3, 5, 7, 9, 11, 13, 15, 17, 31, 33, 47, 63, 101]
 
     /// Whole numbers of few values, so that windows tie; −1 is outside.
     private func plane(_ height: Int, _ width: Int, pitch: Int, _ random: inout Random) -> [Int32] {
@@ -33,12 +33,19 @@ final class WindowsTests: XCTestCase {
                     first.append(Int32(window.firstIndex(of: window.max()!)! - radius))
                     union.append(window.reduce(0) { $0 | ($1 < 0 ? 0 : $1) })
                 }
-                let scratch = [Int32](repeating: 77, count: 3 * pitch + 128)
+                // What the kernels may use, and what they have to leave.
+                let used = pitch + 2 * radius + 128
+                let scratch = [Int32](repeating: 77, count: used + 64)
                 for level in levels {
                     let kernels = at(level)
                     let (line, codeLine, out, codes) = (
                         Buffer(scratch), Buffer(scratch), Buffer(scratch), Buffer(scratch)
                     )
+                    defer {
+                        for (buffer, count) in [(line, used), (codeLine, used), (out, pitch), (codes, pitch)] {
+                            XCTAssert(buffer.values[count...].allSatisfy { $0 == 77 }, "\(size) of \(width)")
+                        }
+                    }
                     let input = Buffer(row)
                     func run(_ codes: Buffer<Int32>?) {
                         kernels.row_max(
