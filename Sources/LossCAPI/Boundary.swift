@@ -76,7 +76,8 @@ public func segloss_boundary_items(
 }
 
 extension Entry {
-    static let boundary = Entry("boundary", gradients: ["grad_pred"], constants: 1) { (t, o, e, run) throws(LossError) in
+    static let boundary = Entry("boundary", gradients: ["grad_pred"], constants: 1) {
+        (t, o, e, run) throws(LossError) in
         try run(itemsOf: loss(t[0], t[1], o.bound(), e), write)
     }
 }

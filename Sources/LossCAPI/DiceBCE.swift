@@ -79,7 +79,8 @@ public func segloss_dice_bce_items(
 }
 
 extension Entry {
-    static let diceBCE = Entry("dice_bce", gradients: ["grad_input"], constants: 2) { (t, o, e, run) throws(LossError) in
+    static let diceBCE = Entry("dice_bce", gradients: ["grad_input"], constants: 2) {
+        (t, o, e, run) throws(LossError) in
         try run(itemsOf: loss(t[0], t[1], t[2], o.bound(), e), write)
     }
 }

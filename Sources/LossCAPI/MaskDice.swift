@@ -64,7 +64,8 @@ public func segloss_mask_dice_finish(
 }
 
 extension Entry {
-    static let maskDice = Entry("mask_dice", gradients: ["grad_pred"], constants: 3) { (t, o, e, run) throws(LossError) in
+    static let maskDice = Entry("mask_dice", gradients: ["grad_pred"], constants: 3) {
+        (t, o, e, run) throws(LossError) in
         try run(loss(t[0], t[1], t[2], t[3], o.bound(), e), write)
     }
 }

@@ -52,7 +52,8 @@ struct Request {
         case outputs(
             statistics: UnsafeMutablePointer<Int64>?, parts: UnsafeMutablePointer<Int64>?,
             value: UnsafeMutablePointer<segloss_tensor>?)
-        case forward(UnsafeMutablePointer<Double>?, Int64, Parts)
+        /// With gradients for a factor of 1, if any are wanted.
+        case forward(UnsafeMutablePointer<Double>?, Int64, Parts, [Tensor?])
         case value(UnsafePointer<Double>?, Int64, Parts)
         case gradient(UnsafePointer<Double>?, Int64, Tensor, [Tensor?])
     }
@@ -94,14 +95,14 @@ struct Request {
             statistics?.pointee = Int64(loss.statisticsCount)
             parts?.pointee = Int64(count + extraParts)
             value?.pointee = dense(loss.predictions[0].type == .f64 ? .f64 : .f32, Extents())
-        case .forward(let statistics, let length, let out):
+        case .forward(let statistics, let length, let out, let gradients):
             if statistics != nil { try loss.requireStatistics(count: Int(length)) }
             let sums = try loss.statistics()
             if let statistics {
                 for (i, sum) in sums.enumerated() { statistics[i] = sum }
             }
-            guard out.memory != nil || out.value != nil else { return }
-            try deliver(loss.parts(sums), to: out)
+            guard out.memory != nil || out.value != nil || !gradients.isEmpty else { return }
+            try deliver(loss.finish(sums, gradOutput: 1, gradients: gradients), to: out)
         case .value(let statistics, let length, let out):
             try deliver(loss.parts(added(statistics, length, count: loss.statisticsCount)), to: out)
         case .gradient(let statistics, let length, let factor, let gradients):
@@ -140,7 +141,8 @@ struct Request {
             parts?.pointee = 0
             let shape = moves ? Extents([shape[0]] + (2..<rank).map { shape[$0] } + [shape[1]]) : shape
             value?.pointee = dense(areElements || prediction.type == .f64 ? prediction.type : .f32, shape)
-        case .forward(_, _, let out): try run(nil, out.value.map(inOrder), [nil, nil])
+        case .forward(_, _, let out, let gradients):
+            try run(nil, out.value.map(inOrder), gradients.isEmpty ? [nil, nil] : gradients)
         case .value: throw Program.refusal("items have no statistics")
         case .gradient(_, _, let factor, let gradients): try run(inOrder(factor), nil, gradients)
         }
@@ -401,7 +403,8 @@ public func segloss_program_outputs(
     _ value: UnsafeMutablePointer<segloss_tensor>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
     // Nothing is read.
-    let shapes = UnsafeBufferPointer(start: arrays, count: arrays == nil ? 0 : min(max(0, Int(count)), maxArrays)).map { array in
+    let shapes = UnsafeBufferPointer(start: arrays, count: arrays == nil ? 0 : min(max(0, Int(count)), maxArrays)).map {
+        array in
         var shape = array
         shape.data = UnsafeMutableRawPointer(bitPattern: 64)
         return shape
@@ -422,7 +425,22 @@ public func segloss_program_forward(
     _ parts_length: Int64, _ value: UnsafePointer<segloss_tensor>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
     withProgram(program, size, arrays, count, error) { (program) throws(LossError) in
-        try program.run(.forward(statistics, length, program.parts(parts, parts_length, value)))
+        try program.run(.forward(statistics, length, program.parts(parts, parts_length, value), []))
+    }
+}
+
+@_cdecl("segloss_program_value_and_gradient") @implementation
+public func segloss_program_value_and_gradient(
+    _ program: UnsafeRawPointer!, _ size: Int64, _ arrays: UnsafePointer<segloss_tensor>!, _ count: Int32,
+    _ statistics: UnsafeMutablePointer<Double>!, _ length: Int64, _ parts: UnsafeMutablePointer<Double>!,
+    _ parts_length: Int64, _ value: UnsafePointer<segloss_tensor>!,
+    _ gradients: UnsafePointer<UnsafePointer<segloss_tensor>?>!, _ error: UnsafeMutablePointer<segloss_error>!
+) -> Int32 {
+    withProgram(program, size, arrays, count, error) { (program) throws(LossError) in
+        let gradients = try program.gradients(gradients)
+        try program.run(
+            .forward(statistics, length, program.parts(parts, parts_length, value), gradients.tensors))
+        for tensor in gradients.unused { tensor.clear() }
     }
 }
 

@@ -72,7 +72,8 @@ public func segloss_smooth_l1_items(
 }
 
 extension Entry {
-    static let smoothL1 = Entry("smooth_l1", gradients: ["grad_input"], constants: 3) { (t, o, e, run) throws(LossError) in
+    static let smoothL1 = Entry("smooth_l1", gradients: ["grad_input"], constants: 3) {
+        (t, o, e, run) throws(LossError) in
         try run(itemsOf: loss(t[0], t[1], t[2], t[3], o.bound(), e), write)
     }
 }

@@ -81,7 +81,8 @@ final class WindowSumTests: XCTestCase {
             let down = Buffer([Float](repeating: 7, count: 4096))
             let across = Buffer([Float](repeating: 7, count: 4096))
             kernels.contour_slopes(
-                p.memory.baseAddress!, nil, nil, 1, 4096, 4095, down.memory.baseAddress!, across.memory.baseAddress!, 4096)
+                p.memory.baseAddress!, nil, nil, 1, 4096, 4095, down.memory.baseAddress!, across.memory.baseAddress!,
+                4096)
             for i in 0..<4095 {
                 let truth = Double(a[i]) / (Double(a[i]) * Double(a[i]) + Double(Float(1e-8))).squareRoot()
                 // Half a unit from a², from the sum and from the product, and 2 of the root's.

@@ -300,7 +300,9 @@ def repr_of(value):
 
 
 @pytest.mark.parametrize(
-    "form, shape", [(rows, (1, 0, 3, 2)), (dict, (1, 0, 3, 2)), (dict, (0, 2, 3, 2)), (heads, (1, 2, 0, 2))], ids=repr_of
+    "form, shape",
+    [(rows, (1, 0, 3, 2)), (dict, (1, 0, 3, 2)), (dict, (0, 2, 3, 2)), (heads, (1, 2, 0, 2))],
+    ids=repr_of,
 )
 def test_no_anchors(form, shape):
     inputs = form(draw(shape))

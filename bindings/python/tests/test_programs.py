@@ -95,6 +95,29 @@ def test_same_bits_as_the_call(name, kind):
 
 
 @pytest.mark.parametrize("name", CASES)
+def test_value_and_gradient_in_one_call(name):
+    """The bits of the two calls; gradients that are not wanted are left alone."""
+    case = CASES[name]
+    program, arrays = case.make().program(**case.draw(np.float32))
+    value, parts, gradients = run(program, arrays)
+    frame = frame_of(program, arrays)
+    statistics = np.zeros(frame.count)
+    for wanted in ([True] * len(gradients), [i == 0 for i in range(len(gradients))]):
+        number = np.empty_like(value)
+        mine = [np.full_like(g, np.nan) for g in gradients]
+        frame.value_and_gradient(
+            [view(a).pointer for a in arrays],
+            number.ctypes.data,
+            statistics.ctypes.data if frame.count else None,
+            [(g.ctypes.data, view(g).strides) if w else None for g, w in zip(mine, wanted)],
+        )
+        assert number.tobytes() == value.tobytes()
+        assert np.array(frame.parts[: len(program.parts)]).tobytes() == parts.tobytes()
+        for got, want, is_wanted in zip(mine, gradients, wanted):
+            assert got.tobytes() == want.tobytes() if is_wanted else np.isnan(got).all()
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_shapes_are_the_librarys(name):
     case = CASES[name]
     program, arrays = case.make().program(**case.draw(np.float32))

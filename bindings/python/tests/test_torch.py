@@ -248,17 +248,19 @@ def test_gradcheck(name):
     assert torch.autograd.gradcheck(call, inputs, atol=1e-6)
 
 
-def test_retained_graph_gives_the_same_gradient():
-    x, y = drawn(2, 3, 5, 7)
+@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (2, 3, 50, 70)])
+def test_retained_graph_gives_the_same_gradient(shape):
+    x, y = drawn(*shape)
     value = st.DiceLoss()(x, y)
     (first,) = torch.autograd.grad(value, x, retain_graph=True)
     (second,) = torch.autograd.grad(value, x)
     assert torch.equal(first, second) and first.data_ptr() != second.data_ptr()
 
 
-def test_factors_from_above():
+@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (2, 3, 50, 70)])  # gradient with the value, and after it
+def test_factors_from_above(shape):
     """In the one pass: what follows a loss multiplies its gradient, zero, negative and NaN too."""
-    x, y = drawn(2, 3, 5, 7)
+    x, y = drawn(*shape)
     for factor in (2.5, 0.0, -3.0, float("nan"), float("inf")):
         (got,) = torch.autograd.grad(st.BCELoss()(x, y) * factor, x)
         _, want = segloss.BCELoss().value_and_grad(x.detach(), y, grad_output=np.float32(factor))

@@ -224,6 +224,30 @@ class Frame:
         if status:
             self.program.check(status, self._error)
 
+    def value_and_gradient(
+        self,
+        arrays: Sequence[int],
+        value: int,
+        statistics: int | None,
+        gradients: Sequence[tuple[int, Sequence[int] | None] | None],
+    ) -> None:
+        """The same, and gradients as below for a factor of 1."""
+        for tensor, address in zip(self._inputs, arrays):
+            tensor.data = address
+        self._value.data = value
+        self._place(gradients)
+        status = _abi.program_value_and_gradient(
+            *self._call,
+            statistics,
+            self.count,
+            *self._parts_at,
+            self._value_at,
+            self._pointers_at,
+            self._error_at,
+        )
+        if status:
+            self.program.check(status, self._error)
+
     def value(self, arrays: Sequence[int], value: int | None, statistics: int, length: int) -> None:
         """Fills the value and `parts` from statistics, of one batch or of several one after the other."""
         for tensor, address in zip(self._inputs, arrays):
@@ -259,6 +283,14 @@ class Frame:
         if factor_strides is not None:
             self._factor.flags = 0
             self._factor.strides[: len(factor_strides)] = factor_strides
+        self._place(gradients)
+        status = _abi.program_gradient(
+            *self._call, statistics, length, self._factor_at, self._pointers_at, self._error_at
+        )
+        if status:
+            self.program.check(status, self._error)
+
+    def _place(self, gradients: Sequence[tuple[int, Sequence[int] | None] | None]) -> None:
         for i, gradient in enumerate(gradients):
             if gradient is None:
                 self._pointers[i] = None
@@ -267,11 +299,6 @@ class Frame:
             if strides != self._strides[i]:  # nearly always as they were
                 self._lay(i, strides)
             self._pointers[i] = self._addresses[i]
-        status = _abi.program_gradient(
-            *self._call, statistics, length, self._factor_at, self._pointers_at, self._error_at
-        )
-        if status:
-            self.program.check(status, self._error)
 
     def _lay(self, i: int, strides: Sequence[int] | None) -> None:
         """Has a gradient written in strides; None: in its array's."""

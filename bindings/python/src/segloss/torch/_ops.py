@@ -28,6 +28,7 @@ _TYPES = {
     torch.int64: (0, 64),
 }
 _DTYPES = {codes: dtype for dtype, codes in _TYPES.items()}
+_SMALL = 4096
 _SECOND = (
     "segloss: the gradient of a loss has no gradient of its own here; second derivatives need a loss written in "
     "PyTorch's operations"
@@ -51,6 +52,8 @@ class Plan(_program.Plan):
         super().__init__(program, _described(arrays))
         self.has_gradient = has_gradient
         self.dtype = _DTYPES[self.value_type]
+        # A second call would cost more than a second pass over these elements: value and gradient in one.
+        self.is_small = program.is_reduced and sum([array.numel() for array in arrays]) <= _SMALL
 
 
 def value_type(program: Program, prediction: Tensor, is_map: bool) -> torch.dtype:
@@ -99,6 +102,37 @@ def forward(
     return value, parts, memory, at, count
 
 
+def _empty(arrays: Sequence[Tensor], wanted: Sequence[bool]) -> tuple[list[Tensor | None], list[Any]]:
+    """Gradients to be written, laid out as their predictions are, and where they are."""
+    gradients: list[Tensor | None] = []
+    places: list[Any] = []
+    for array, is_wanted in zip(arrays, wanted):
+        if not is_wanted:
+            gradients.append(None)
+            places.append(None)
+            continue
+        gradient = torch.empty_like(array)
+        strides = gradient.stride()
+        gradients.append(gradient)
+        places.append((gradient.data_ptr(), None if strides == array.stride() else strides))
+    return gradients, places
+
+
+def forward_with_gradient(
+    plan: Plan, arrays: Sequence[Tensor], wanted: Sequence[bool]
+) -> tuple[Tensor, Tensor | None, Any, int, list[Tensor | None]]:
+    """Value, parts, the statistics' memory and its address, and the gradients for a factor of 1."""
+    gradients, places = _empty(arrays, wanted)
+    value = torch.empty((), dtype=plan.dtype)
+    memory = plan.statistics()
+    at = ctypes.addressof(memory)
+    frame = plan.frame()
+    frame.value_and_gradient([array.data_ptr() for array in arrays], value.data_ptr(), at, places)
+    parts = torch.tensor(frame.parts[:], dtype=value.dtype) if plan.returns_parts else None
+    frame.release()
+    return value, parts, memory, at, gradients
+
+
 def _statistics(plan: Plan, frame: Frame, arrays: Sequence[Tensor]) -> Tensor:
     own = torch.empty(plan.count, dtype=torch.float64)
     frame.forward([array.data_ptr() for array in arrays], None, own.data_ptr())
@@ -117,16 +151,7 @@ def backward(
     plan: Plan, arrays: Sequence[Tensor], at: int, count: int, factor: Tensor, wanted: Sequence[bool]
 ) -> list[Tensor | None]:
     """The gradients that are wanted, in their predictions' types and orders of dimensions."""
-    gradients: list[Tensor | None] = []
-    places: list[Any] = []
-    for array, is_wanted in zip(arrays, wanted):
-        gradient = torch.empty_like(array) if is_wanted else None
-        gradients.append(gradient)
-        if gradient is None:
-            places.append(None)
-        else:
-            strides = gradient.stride()
-            places.append((gradient.data_ptr(), None if strides == array.stride() else strides))
+    gradients, places = _empty(arrays, wanted)
     frame = plan.frame()
     frame.gradient(
         [array.data_ptr() for array in arrays],
@@ -146,7 +171,13 @@ class Evaluate(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, plan: Plan, reduction: Reduction | None, *arrays: Tensor):
-        value, parts, *ctx.statistics = forward(plan, arrays, reduction)
+        if plan.is_small and reduction is None:
+            wanted = ctx.needs_input_grad[2 : 2 + plan.program.predictions]
+            value, parts, ctx.memory, ctx.at, ctx.gradients = forward_with_gradient(plan, arrays, wanted)
+            ctx.count = plan.count
+        else:
+            value, parts, ctx.memory, ctx.at, ctx.count = forward(plan, arrays, reduction)
+            ctx.gradients = None
         ctx.plan = plan
         ctx.save_for_backward(*arrays)
         if parts is None:
@@ -158,9 +189,11 @@ class Evaluate(torch.autograd.Function):
     def backward(ctx, grad_output: Tensor, *_):
         arrays = ctx.saved_tensors
         plan = ctx.plan
-        _, at, count = ctx.statistics
         predictions = plan.program.predictions
-        gradients = backward(plan, arrays, at, count, grad_output, ctx.needs_input_grad[2 : 2 + predictions])
+        gradients, ctx.gradients = ctx.gradients, None
+        if gradients is None or grad_output.item() != 1:
+            wanted = ctx.needs_input_grad[2 : 2 + predictions]
+            gradients = backward(plan, arrays, ctx.at, ctx.count, grad_output, wanted)
         if torch.is_grad_enabled():  # create_graph: what is made of these gradients has none by itself
             gradients = [None if g is None else _Once.apply(g, grad_output, *arrays) for g in gradients]
         return None, None, *gradients, *[None] * (len(arrays) - predictions)
