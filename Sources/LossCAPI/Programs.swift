@@ -142,7 +142,14 @@ struct Request {
             let shape = moves ? Extents([shape[0]] + (2..<rank).map { shape[$0] } + [shape[1]]) : shape
             value?.pointee = dense(areElements || prediction.type == .f64 ? prediction.type : .f32, shape)
         case .forward(_, _, let out, let gradients):
-            try run(nil, out.value.map(inOrder), gradients.isEmpty ? [nil, nil] : gradients)
+            let value = out.value.map(inOrder)
+            guard !gradients.isEmpty else { return try run(nil, value, [nil, nil]) }
+            var one = 1.0
+            let strides = Extents([Int](repeating: 0, count: shape.rank))
+            try withUnsafeMutablePointer(to: &one) { (one) throws(LossError) in
+                try run(
+                    Tensor("grad_output", data: one, type: .f64, shape: shape, strides: strides), value, gradients)
+            }
         case .value: throw Program.refusal("items have no statistics")
         case .gradient(_, _, let factor, let gradients): try run(inOrder(factor), nil, gradients)
         }
