@@ -318,10 +318,15 @@ def test_second_derivatives_are_refused():
 
 def test_a_target_that_wants_a_gradient():
     x, y = drawn(2, 3, 5, 7)
-    with pytest.raises(ValueError, match=r"^target: wants a gradient.*detach"):
-        st.DiceLoss()(x, y.requires_grad_())
-    with torch.no_grad():
-        st.DiceLoss()(x, y)
+    loss = st.DiceLoss()
+    y.requires_grad_()
+    for _ in range(2):
+        with torch.no_grad():
+            loss(x, y)
+        with pytest.raises(ValueError, match=r"^target: wants a gradient.*detach"):
+            loss(x, y)
+    with pytest.raises(TypeError, match="^input: expected a tensor, got ndarray"):
+        st.DiceLoss(device="host")(x.detach().numpy(), y)
 
 
 # ---------------------------------------------------------------- types, layouts, memory

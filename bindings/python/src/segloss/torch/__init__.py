@@ -105,15 +105,16 @@ class LossModule(torch.nn.Module):
         if not self.core._is_reduced and torch.is_autocast_enabled("cpu"):
             ordered = self._widened(ordered)
         home = None
-        if self.device is not None:
+        if self.device is not None and isinstance(ordered[0], Tensor):
             home = ordered[0].device
-            ordered = tuple([None if array is None else array.to("cpu") for array in ordered])
+            ordered = tuple([array.to("cpu") if isinstance(array, Tensor) else array for array in ordered])
         if _in_graph():
             value = self._graph(given, ordered, statistics)
             return value if home is None else _moved(value, home)
         arrays, has_gradient = self._arrays(ordered)
         plan = self._plan(given, ordered, arrays, has_gradient)
-        if key is not None and key == _kinds(arrays):
+        constants = arrays[plan.program.predictions :]
+        if key is not None and key == _kinds(arrays) and not any([array.requires_grad for array in constants]):
             self._plans[key] = plan
         reduction = None
         if statistics is not None:
@@ -153,9 +154,10 @@ class LossModule(torch.nn.Module):
             if not array.is_cpu or array.layout is not torch.strided:
                 _refuse(self.core._inputs(ordered)[i], array)
             if array.requires_grad:
-                if i >= leading:
+                if i < leading:
+                    has_gradient = True
+                else:
                     _refuse_gradient(self.core._inputs(ordered)[i])
-                has_gradient = True
             arrays.append(array.resolve_neg() if array.is_neg() else array)
         return arrays, has_gradient
 
