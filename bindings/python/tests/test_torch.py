@@ -474,8 +474,10 @@ def test_sentences():
         st.DiceLoss()(x, y[..., :6])
     with pytest.raises(TypeError, match="^input: expected element type"):
         st.DiceLoss()(x.long(), y)
-    with pytest.raises(TypeError, match="complex64"):
+    with pytest.raises(TypeError, match="^target: expected element type.*complex64"):
         st.DiceLoss()(x, y.to(torch.complex64))
+    with pytest.raises(ValueError, match="^input: expected rank 0 to 6, got 7"):
+        st.DiceLoss()(torch.zeros([1] * 7), torch.zeros([1] * 7))
     with pytest.raises(TypeError, match="^target: expected a tensor, got ndarray"):
         st.DiceLoss()(x, y.numpy())
     with pytest.raises(TypeError, match="^mask: expected a tensor, got NoneType"):

@@ -315,11 +315,13 @@ def tensor(type_: tuple[int, int], shape: Sequence[int], strides: Sequence[int] 
     result = _abi.Tensor(
         device_type=_abi.DEVICE_CPU, type_code=type_[0], type_bits=type_[1], type_lanes=1, rank=len(shape)
     )
-    result.shape[: len(shape)] = shape
+    # The library refuses more dimensions than a descriptor has, by the name of the argument.
+    rank = min(len(shape), _abi.MAX_RANK)
+    result.shape[:rank] = shape[:rank]
     if strides is None:
         result.flags = _abi.DENSE
     else:
-        result.strides[: len(strides)] = strides
+        result.strides[:rank] = strides[:rank]
     return result
 
 

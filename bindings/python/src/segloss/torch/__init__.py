@@ -151,7 +151,7 @@ class LossModule(torch.nn.Module):
                 if array is None and self.core._inputs(ordered)[i] in self.core._optional:
                     continue
                 raise TypeError(f"{self.core._inputs(ordered)[i]}: expected a tensor, got {type(array).__name__}")
-            if not array.is_cpu or array.layout is not torch.strided:
+            if not array.is_cpu or array.layout is not torch.strided or array.dtype not in _ops.TYPES:
                 _refuse(self.core._inputs(ordered)[i], array)
             if array.requires_grad:
                 if i < leading:
@@ -225,6 +225,9 @@ def _moved(value: Any, device: torch.device) -> Any:
 def _refuse(name: str, array: Tensor) -> None:
     if array.layout is not torch.strided:
         raise TypeError(f"{name}: expected a dense tensor, got layout {array.layout}")
+    if array.is_cpu:
+        expected = ", ".join(str(dtype).removeprefix("torch.") for dtype in _ops.TYPES)
+        raise TypeError(f"{name}: expected element type {expected}, got {array.dtype}")
     raise ValueError(
         f"{name}: expected a tensor on the CPU, got one on {array.device}; move it with .cpu(), or give the loss "
         'device="host" to have it go through host memory'

@@ -17,7 +17,7 @@ from .. import LOSSES, _abi, _framework, _program
 from .._program import Frame, Program, tensor
 from ..db_step import DBStep
 
-_TYPES = {
+TYPES = {
     torch.float32: (2, 32),
     torch.float64: (2, 64),
     torch.float16: (2, 16),
@@ -27,7 +27,8 @@ _TYPES = {
     torch.int32: (0, 32),
     torch.int64: (0, 64),
 }
-_DTYPES = {codes: dtype for dtype, codes in _TYPES.items()}
+_DTYPES = {codes: dtype for dtype, codes in TYPES.items()}
+# Numbers up to which value and gradient are one call.
 _SMALL = 4096
 _SECOND = (
     "segloss: the gradient of a loss has no gradient of its own here; second derivatives need a loss written in "
@@ -36,13 +37,7 @@ _SECOND = (
 
 
 def _described(arrays: Sequence[Tensor]) -> list[_abi.Tensor]:
-    described = []
-    for i, array in enumerate(arrays):
-        if array.dtype not in _TYPES:
-            expected = ", ".join(str(dtype).removeprefix("torch.") for dtype in _TYPES)
-            raise TypeError(f"argument {i}: expected element type {expected}, got {array.dtype}")
-        described.append(tensor(_TYPES[array.dtype], array.shape, array.stride()))
-    return described
+    return [tensor(TYPES[array.dtype], array.shape, array.stride()) for array in arrays]
 
 
 class Plan(_program.Plan):
@@ -159,7 +154,7 @@ def backward(
         count,
         factor.data_ptr(),
         places,
-        _TYPES[factor.dtype],
+        TYPES[factor.dtype],
         factor.stride() if plan.shape else None,
     )
     frame.release()
