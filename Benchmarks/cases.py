@@ -185,11 +185,86 @@ case(
     make=_mhliao_inputs,
     predictions=("binary", "thresh", "thresh_binary"),
     loss=_segloss_mhliao,
-    forward=Pass(
-        {"binary": 1, "thresh": 1, "thresh_binary": 1, "gt": 1, "mask": 1, "thresh_map": 1, "thresh_mask": 1}
-    ),
+    forward=Pass({"binary": 1, "thresh": 1, "thresh_binary": 1, "gt": 1, "mask": 1, "thresh_map": 1, "thresh_mask": 1}),
     gradient=Pass(
         {"binary": 1, "thresh": 1, "gt": 1, "mask": 1, "thresh_map": 1, "thresh_mask": 1},
         writes=("binary", "thresh", "thresh_binary"),
     ),
 )
+
+
+# The losses of the seed documents
+
+
+def _segmentation(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Logits of a half-trained network, and masks of a few rectangles that cover a fifth or so."""
+    masks = np.zeros(shape, np.float32)
+    height, width = shape[-2:]
+    for plane in masks.reshape(-1, height, width):
+        for _ in range(4):
+            top, left = int(rng.integers(0, height)), int(rng.integers(0, width))
+            plane[top : top + height // 4, left : left + width // 4] = 1
+    return 3 * masks - 1.5 + 1.2 * rng.standard_normal(shape, np.float32), masks
+
+
+def _pair(prediction: str = "input", target: str = "target", *, probabilities: bool = False, dtype: type = np.float32):
+    def make(shape: tuple[int, ...], rng: np.random.Generator) -> dict[str, np.ndarray]:
+        logits, masks = _segmentation(shape, rng)
+        values = 1 / (1 + np.exp(-logits)) if probabilities else logits
+        return {prediction: values.astype(np.float32), target: masks.astype(dtype)}
+
+    return make
+
+
+def _classes(shape: tuple[int, ...], rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Logits of several classes, and labels in patches of 16 x 16."""
+    n, classes, height, width = shape
+    patches = rng.integers(0, classes, (n, -(-height // 16), -(-width // 16)))
+    labels = np.repeat(np.repeat(patches, 16, 1), 16, 2)[:, :height, :width]
+    return {"logits": 2 * rng.standard_normal(shape, np.float32), "labels": np.ascontiguousarray(labels)}
+
+
+def _segloss(name: str, **options: Any) -> Callable[[], Any]:
+    def loss():
+        import segloss
+
+        return getattr(segloss, name)(**options)
+
+    return loss
+
+
+def _pair_case(
+    name: str, title: str, loss: Callable[[], Any], make=None, names=("input", "target"), shape=None
+) -> None:
+    """Value and gradient each read both."""
+    case(
+        name=name,
+        title=title,
+        shape=shape or (8, 3, 640, 640),
+        make=make or _pair(),
+        predictions=names[:1],
+        loss=loss,
+        forward=Pass({name: 1 for name in names}),
+        gradient=Pass({name: 1 for name in names}, writes=names[:1]),
+    )
+
+
+_pair_case("bce", "Binary cross-entropy of logits", _segloss("BCELoss"))
+_pair_case("focal", "Focal, of each pixel", _segloss("FocalLoss", variant="paper"))
+_pair_case("dice", "Dice, everything flattened", _segloss("DiceLoss"))
+_pair_case("dice-u8", "Dice, targets in bytes", _segloss("DiceLoss"), _pair(dtype=np.uint8))
+_pair_case("iou", "IoU, everything flattened", _segloss("IoULoss"))
+_pair_case("dice-bce", "Dice and cross-entropy", _segloss("DiceBCELoss"))
+_pair_case(
+    "structure", "Structure loss, published", _segloss("StructureLoss"), _pair("pred", "mask"), ("pred", "mask"),
+    (8, 1, 640, 640),
+)  # fmt: skip
+_pair_case(
+    "contour", "Active contour, published", _segloss("ActiveContourLoss"), _pair(probabilities=True),
+    shape=(8, 1, 640, 640),
+)  # fmt: skip
+_pair_case("boundary", "Boundary (BF1), windows 3 and 5", _segloss("BoundaryLoss"), _classes, ("logits", "labels"))
+_pair_case(
+    "cross-entropy", "Cross-entropy over 21 classes", _segloss("CrossEntropyLoss"), _classes, ("logits", "labels"),
+    (4, 21, 512, 512),
+)  # fmt: skip
