@@ -9,6 +9,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 import segloss
@@ -79,7 +80,7 @@ def check_value(got, wanted, dtype):
 
 def type_of(kind):
     if kind == "bf16":
-        return pytest.importorskip("ml_dtypes").bfloat16
+        return ml_dtypes.bfloat16
     return {"f32": np.float32, "f64": np.float64, "f16": np.float16}[kind]
 
 
