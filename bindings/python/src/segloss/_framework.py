@@ -66,6 +66,26 @@ def _keywords(cls: type[Loss]) -> tuple[frozenset[str], dict[str, str]]:
     return call, {keyword: parameter.name for keyword, parameter in options(cls).items()}
 
 
+def plain(value: Any) -> Any:
+    """An option as something that can be compared: arrays and lists as tuples."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    return tuple(map(plain, value)) if isinstance(value, (list, tuple)) else value
+
+
+@functools.lru_cache(maxsize=256, typed=True)
+def _configured(cls: type[Any], **options: Any) -> Any:
+    return cls(**options)
+
+
+def configured(cls: type[Any], options: dict[str, Any]) -> Any:
+    """The loss (or the module) of these options, made once."""
+    try:
+        return _configured(cls, **{name: plain(value) for name, value in options.items()})
+    except TypeError:  # what cannot be compared is for the constructor to refuse
+        return cls(**options)
+
+
 def split(cls: type[Loss], named: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Keywords of a function: those of the call, and those of the constructor."""
     call, of_constructor = _keywords(cls)

@@ -210,19 +210,10 @@ class Frame:
 
     def forward(self, arrays: Sequence[int], value: int | None, statistics: int | None) -> None:
         """Fills the value at an address, `parts`, and the statistics at an address."""
-        for tensor, address in zip(self._inputs, arrays):
-            tensor.data = address
         self._value.data = value
-        status = _abi.program_forward(
-            *self._call,
-            statistics,
-            self.count if statistics else 0,
-            *self._parts_at,
-            None if value is None else self._value_at,
-            self._error_at,
-        )
-        if status:
-            self.program.check(status, self._error)
+        count = self.count if statistics else 0
+        at = None if value is None else self._value_at
+        self._run(_abi.program_forward, arrays, statistics, count, *self._parts_at, at)
 
     def value_and_gradient(
         self,
@@ -232,37 +223,16 @@ class Frame:
         gradients: Sequence[tuple[int, Sequence[int] | None] | None],
     ) -> None:
         """The same, and gradients as below for a factor of 1."""
-        for tensor, address in zip(self._inputs, arrays):
-            tensor.data = address
         self._value.data = value
         self._place(gradients)
-        status = _abi.program_value_and_gradient(
-            *self._call,
-            statistics,
-            self.count,
-            *self._parts_at,
-            self._value_at,
-            self._pointers_at,
-            self._error_at,
-        )
-        if status:
-            self.program.check(status, self._error)
+        outputs = *self._parts_at, self._value_at, self._pointers_at
+        self._run(_abi.program_value_and_gradient, arrays, statistics, self.count, *outputs)
 
     def value(self, arrays: Sequence[int], value: int | None, statistics: int, length: int) -> None:
         """Fills the value and `parts` from statistics, of one batch or of several one after the other."""
-        for tensor, address in zip(self._inputs, arrays):
-            tensor.data = address
         self._value.data = value
-        status = _abi.program_value(
-            *self._call,
-            statistics,
-            length,
-            *self._parts_at,
-            None if value is None else self._value_at,
-            self._error_at,
-        )
-        if status:
-            self.program.check(status, self._error)
+        at = None if value is None else self._value_at
+        self._run(_abi.program_value, arrays, statistics, length, *self._parts_at, at)
 
     def gradient(
         self,
@@ -275,8 +245,6 @@ class Frame:
         factor_strides: Sequence[int] | None = None,
     ) -> None:
         """Writes gradients, each to an address and in strides (None: those of its array), times the factor at one."""
-        for tensor, address in zip(self._inputs, arrays):
-            tensor.data = address
         self._factor.data = factor
         if factor_type is not None and factor_type != self._factor_type:
             self._factor_type = self._factor.type_code, self._factor.type_bits = factor_type
@@ -284,9 +252,12 @@ class Frame:
             self._factor.flags = 0
             self._factor.strides[: len(factor_strides)] = factor_strides
         self._place(gradients)
-        status = _abi.program_gradient(
-            *self._call, statistics, length, self._factor_at, self._pointers_at, self._error_at
-        )
+        self._run(_abi.program_gradient, arrays, statistics, length, self._factor_at, self._pointers_at)
+
+    def _run(self, function: Any, arrays: Sequence[int], *arguments: Any) -> None:
+        for tensor, address in zip(self._inputs, arrays):
+            tensor.data = address
+        status = function(*self._call, *arguments, self._error_at)
         if status:
             self.program.check(status, self._error)
 

@@ -212,18 +212,11 @@ def _name_of(array: Any, loss: Loss, inputs: Sequence[Any], named: dict[str, Any
 # ---- The functions ---------------------------------------------------------------------------------------------------
 
 
-@functools.lru_cache(maxsize=256, typed=True)
-def _configured(cls: type[Loss], **options) -> Loss:
-    return cls(**options)
-
-
 def _fixed(name: str, value: Any) -> Any:
-    """An option as something that can be compared."""
+    """An option, which is a Python value."""
     if isinstance(value, jax.core.Tracer):
         raise TypeError(f"{name}: an option is part of the program and cannot be traced; expected a Python value")
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    return tuple(value) if isinstance(value, list) else value
+    return _framework.plain(value)
 
 
 _DOCUMENTATION = """
@@ -269,7 +262,7 @@ def _function(name: str, cls: type[Loss]) -> Callable[..., Any]:
     def function(*inputs, axis_name=None, channels_last=False, **named):
         given, options = _framework.split(cls, named)
         options = {option: _fixed(option, value) for option, value in options.items()}
-        return _evaluate(_configured(cls, **options), inputs, given, axis_name, channels_last)
+        return _evaluate(_framework.configured(cls, options), inputs, given, axis_name, channels_last)
 
     signature = _framework.function_signature(cls)
     function.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *_MORE])
@@ -323,7 +316,7 @@ def active_contour_loss(y_true, y_pred, weight=10, *, axis_name=None, channels_l
     Chen et al. 2019 (CVPR), equations 11 and 12.
     """
     chosen = {name: _fixed(name, value) for name, value in {"weight": weight, **options}.items()}
-    return _evaluate(_configured(_ActiveContour, **chosen), (y_pred, y_true), {}, axis_name, channels_last)
+    return _evaluate(_framework.configured(_ActiveContour, chosen), (y_pred, y_true), {}, axis_name, channels_last)
 
 
 def db_step(prob, thresh, k=50) -> jax.Array:
@@ -349,4 +342,4 @@ def db_step(prob, thresh, k=50) -> jax.Array:
     ----------
     Liao et al. 2020 (arXiv 1911.08947), equations 2 and 3.
     """
-    return _evaluate(_configured(_DBStep, k=_fixed("k", k)), (prob, thresh), {}, None, False)
+    return _evaluate(_framework.configured(_DBStep, {"k": _fixed("k", k)}), (prob, thresh), {}, None, False)

@@ -99,20 +99,11 @@ def _layer(core: type[_Core]) -> type[Loss]:
     return type(core.__name__, (Loss,), members)
 
 
-@functools.lru_cache(maxsize=256)
-def _made(core: type[_Core], options: tuple[tuple[str, Any], ...]) -> _Core:
-    return core(**dict(options))
-
-
 def _function(core: type[_Core]):
     @paddle.jit.marker.unified
     def function(*inputs, **named):
         call, options = _framework.split(core, named)
-        try:
-            made = _made(core, tuple(options.items()))
-        except TypeError:  # a list, which cannot be looked up, or what the constructor refuses
-            made = core(**options)
-        return _value(made, inputs, call)
+        return _value(_framework.configured(core, options), inputs, call)
 
     function.__name__ = function.__qualname__ = _framework.function_name(core.__name__)
     function.__doc__ = f"``{core.__name__}(**options)(...)``: see there."
@@ -191,7 +182,7 @@ class DBLoss(globals()["DBLoss"]):
 @paddle.jit.marker.unified
 def active_contour_loss(y_true, y_pred, weight: float = 10):
     """``ActiveContourLoss(weight)(y_pred, y_true)``: the published form, with the original's order of arguments."""
-    return _value(_made(_ActiveContourFunction, (("weight", weight),)), (y_pred, y_true), {})
+    return _value(_framework.configured(_ActiveContourFunction, {"weight": weight}), (y_pred, y_true), {})
 
 
 @paddle.jit.marker.unified
@@ -209,4 +200,4 @@ def db_step(prob, thresh, k: float = 50):
     Tensor
         In prob's shape and type.
     """
-    return _value(_made(_DBStep, (("k", k),)), (prob, thresh), {})
+    return _value(_framework.configured(_DBStep, {"k": k}), (prob, thresh), {})

@@ -17,21 +17,13 @@ from paddle.jit.dy2static.py_layer import StaticPyLayerContext
 from .. import _program
 from .._loss import Loss
 from .._program import Program
+from .._tensor import _CODES
 
 if not hasattr(paddle.static, "register_op"):
     raise ImportError(f"segloss.paddle: expected PaddlePaddle 3.3 or later, got {paddle.__version__}")
 
 # DLPack's type code and bits of Paddle's types.
-TYPES = {
-    paddle.float32: (2, 32),
-    paddle.float64: (2, 64),
-    paddle.float16: (2, 16),
-    paddle.bfloat16: (4, 16),
-    paddle.bool: (6, 8),
-    paddle.uint8: (1, 8),
-    paddle.int32: (0, 32),
-    paddle.int64: (0, 64),
-}
+TYPES = {getattr(paddle, name): codes for name, codes in _CODES.items()}
 _OF_TYPE = {codes: dtype for dtype, codes in TYPES.items()}
 _CPU = paddle.CPUPlace()
 # As many combinations of shapes are remembered.

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from .. import CTPNLoss, ctpn_anchor_targets
-from ._functions import evaluate, made
+from .. import CTPNLoss, _framework, ctpn_anchor_targets
+from ._functions import evaluate
 
 
 def anchor_target_layer(cls_pred, bbox, im_info, scope_name: str | None = None, *, seed: Any = np.random, **options):
@@ -97,7 +97,9 @@ def ctpn_loss(
     Tian et al. 2016 (arXiv 1609.03605); eragonruan/text-detection-ctpn, branch banjin-dev.
     """
     targets = anchor_target_layer(cls_pred, bbox, im_info, seed=seed, variant=variant, **options)
-    losses = evaluate(made(CTPNLoss, {"sigma2": sigma2, "variant": variant}), (cls_pred, bbox_pred, *targets), {})
+    losses = evaluate(
+        _framework.configured(CTPNLoss, {"sigma2": sigma2, "variant": variant}), (cls_pred, bbox_pred, *targets), {}
+    )
     model_loss = losses["loss"]
     total_loss = tf.add_n([*regularization_losses, model_loss])
     return total_loss, model_loss, losses["rpn_cross_entropy"], losses["rpn_loss_box"]

@@ -7,7 +7,6 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from .. import LOSSES, _framework
@@ -72,23 +71,6 @@ def _refuse_unknown_ranks(core: Loss, inputs: tuple[Any, ...]) -> None:
             )
 
 
-@functools.lru_cache(maxsize=256, typed=True)
-def _cached(cls: type[Loss], **options: Any) -> Loss:
-    return cls(**options)
-
-
-def made(cls: type[Loss], options: Mapping[str, Any]) -> Loss:
-    """The loss of these options, made once."""
-    options = {name: _hashable(value) for name, value in options.items()}
-    return _cached(cls, **options)
-
-
-def _hashable(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    return tuple(map(_hashable, value)) if isinstance(value, (list, tuple)) else value
-
-
 _PAIR = """``segloss.{name}`` of tensors: a function of ``(y_true, y_pred)``, channels last.
 
     Parameters
@@ -143,13 +125,13 @@ def _function(cls: type[Loss]):
 
         def loss(y_true, y_pred, **options):
             arrays, options = _framework.split(cls, options)
-            return evaluate(made(cls, options), (y_pred, y_true), arrays)
+            return evaluate(_framework.configured(cls, options), (y_pred, y_true), arrays)
 
     else:
 
         def loss(*arrays, **options):
             named, options = _framework.split(cls, options)
-            return evaluate(made(cls, options), arrays, named)
+            return evaluate(_framework.configured(cls, options), arrays, named)
 
     keywords = [name for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY]
     loss.__name__ = loss.__qualname__ = _framework.function_name(cls.__name__)
@@ -190,4 +172,4 @@ def db_step(prob, thresh, k: float = 50):
     ----------
     Liao et al. 2020 (arXiv 1911.08947), equation 2.
     """
-    return evaluate(made(DBStep, {"k": k}), (prob, thresh), {})
+    return evaluate(_framework.configured(DBStep, {"k": k}), (prob, thresh), {})

@@ -286,21 +286,11 @@ def _signature(core: type[_Loss]) -> inspect.Signature:
 def _function(module: type[LossModule]):
     core = module._core
     name = _framework.function_name(core.__name__)
-    made: dict[Any, LossModule] = {}
 
     def function(*inputs, process_group=None, device=None, **named):
         call, options = _framework.split(core, named)
         options |= {"process_group": process_group, "device": device}
-        try:
-            key = tuple(sorted(options.items()))
-            loss = made.get(key)
-        except TypeError:  # an option that is a list
-            return module(**options)(*inputs, **call)
-        if loss is None:
-            if len(made) >= _REMEMBERED:
-                made.clear()
-            loss = made[key] = module(**options)
-        return loss(*inputs, **call)
+        return _framework.configured(module, options)(*inputs, **call)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"``{core.__name__}(**options)(...)``: see there."

@@ -15,18 +15,10 @@ from torch import Tensor
 
 from .. import LOSSES, _abi, _framework, _program
 from .._program import Frame, Program, tensor
+from .._tensor import _CODES
 from ..db_step import DBStep
 
-TYPES = {
-    torch.float32: (2, 32),
-    torch.float64: (2, 64),
-    torch.float16: (2, 16),
-    torch.bfloat16: (4, 16),
-    torch.bool: (6, 8),
-    torch.uint8: (1, 8),
-    torch.int32: (0, 32),
-    torch.int64: (0, 64),
-}
+TYPES = {getattr(torch, name): codes for name, codes in _CODES.items()}
 _DTYPES = {codes: dtype for dtype, codes in TYPES.items()}
 # Numbers up to which value and gradient are one call.
 _SMALL = 4096
