@@ -22,8 +22,8 @@ all: $(LIBRARY)
 
 $(LIBRARY): $(SOURCES)
 	@command -v swift >/dev/null || { echo "Swift 6.3 is needed: see swift.org/install"; exit 1; }
-	swift build -c release --product segloss
-	swift build -c release --product segloss_tensorflow
+	SEGLOSS_EMBEDDED=1 swift build -c release --product segloss
+	SEGLOSS_EMBEDDED=1 swift build -c release --product segloss_tensorflow
 	@touch $@
 
 $(BIN)/python:

@@ -6,20 +6,29 @@ import PackageDescription
 // -fno-math-errno makes squareRoot() an instruction; without loop idioms no store becomes a call of memset.
 let kernelFlags = [
     "-Ounchecked", "-wmo", "-num-threads", "1", "-Xcc", "-fno-math-errno", "-Xllvm", "-disable-loop-idiom-all",
+    "-Xfrontend", "-disable-all-autolinking",
 ]
 
-func kernels(_ name: String, march: String? = nil) -> Target {
-    .target(
-        name: name,
-        dependencies: ["KernelTable"],
-        swiftSettings: [.unsafeFlags(kernelFlags + (march.map { ["-Xcc", "-march=\($0)"] } ?? []))])
+func kernels(_ name: String, _ flags: [String] = []) -> Target {
+    .target(name: name, dependencies: ["KernelTable"], swiftSettings: [.unsafeFlags(kernelFlags + flags)])
 }
+
+// What ships is Embedded Swift (`make`): less than half the size, nothing needed but libc and libm, loaded in a fraction of the
+// time. Tests and other Swift packages use LossCore as it is otherwise, since they cannot import a module that is Embedded.
+let isEmbedded = Context.environment["SEGLOSS_EMBEDDED"] == "1"
+let coreSettings: [SwiftSetting] =
+    isEmbedded
+    ? [.enableExperimentalFeature("Embedded"), .unsafeFlags(["-Xfrontend", "-function-sections"])] : []
+// Embedded modules hold copies of what they import: the linker leaves one.
+let linkerFlags =
+    isEmbedded
+    ? ["-lm", "-Xlinker", "--icf=all"] : ["-static-stdlib"]
 
 #if arch(x86_64)
 let kernelTargets = [
     kernels("LossKernels"),
-    kernels("LossKernelsAVX2", march: "x86-64-v3"),
-    kernels("LossKernelsAVX512", march: "x86-64-v4"),
+    kernels("LossKernelsAVX2", ["-DAVX2", "-Xcc", "-march=x86-64-v3"]),
+    kernels("LossKernelsAVX512", ["-DAVX512", "-Xcc", "-march=x86-64-v4"]),
 ]
 #else
 let kernelTargets = [kernels("LossKernels")]
@@ -40,11 +49,12 @@ let package = Package(
             name: "LossCAPI",
             dependencies: ["CLosses", "CXLA", "LossCore"],
             exclude: ["exports.map"],
+            swiftSettings: coreSettings,
             // One self-contained library that exports segloss_* alone. lld comes with Swift; the other linkers leave local
             // names in the dynamic table.
             linkerSettings: [
-                .unsafeFlags([
-                    "-static-stdlib", "-use-ld=lld",
+                .unsafeFlags(linkerFlags + [
+                    "-use-ld=lld",
                     "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/LossCAPI/exports.map",
                     "-Xlinker", "-soname=libsegloss.so.0",
                     "-Xlinker", "-z", "-Xlinker", "nodelete",
@@ -63,7 +73,8 @@ let package = Package(
         // The losses.
         .target(
             name: "LossCore",
-            dependencies: ["CSystem", "KernelTable"] + kernelTargets.map { .byName(name: $0.name) }),
+            dependencies: ["CSystem", "KernelTable"] + kernelTargets.map { .byName(name: $0.name) },
+            swiftSettings: coreSettings),
 
         // The inner loops, once per instruction set, and what they share.
         .target(name: "KernelTable"),

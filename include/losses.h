@@ -152,7 +152,15 @@ typedef void (*segloss_task)(void *task_context, int32_t index);
 typedef void (*segloss_run)(void *context, int32_t count, segloss_task task, void *task_context);
 void segloss_set_runner(segloss_run run, void *context, int32_t threads);
 
-/* Ends the library's threads. The next call that wants some starts new ones. */
+/* The same for a host that computes with OpenMP, whose threads keep looking for work for a while after each of its own: the
+   addresses of its GOMP_parallel (libgomp, libomp and libiomp5 have it) and omp_get_max_threads, which says at every call how
+   many threads that may be. A forked child has no such team: there the library's own pool takes as many. NULL, NULL: the
+   library's own pool. */
+typedef void (*segloss_gomp_parallel)(void (*body)(void *data), void *data, unsigned threads, unsigned flags);
+void segloss_set_openmp(segloss_gomp_parallel parallel, int (*max_threads)(void));
+
+/* Ends the library's threads and gives back the memory that calls compute in, of which up to four blocks of at most 64 MB wait
+   for the next one. Calls after it start and take new ones. */
 void segloss_shutdown(void);
 
 /* ---- Dice under a mask ------------------------------------------------------------------------------------------ */

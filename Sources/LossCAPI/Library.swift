@@ -43,6 +43,11 @@ public func segloss_set_runner(_ run: segloss_run!, _ context: UnsafeMutableRawP
     Threads.setRunner(run, context: context, threads: Int(threads))
 }
 
+@_cdecl("segloss_set_openmp") @implementation
+public func segloss_set_openmp(_ parallel: segloss_gomp_parallel!, _ maxThreads: (@convention(c) () -> Int32)!) {
+    Threads.setOpenMP(parallel, maxThreads: maxThreads)
+}
+
 @_cdecl("segloss_shutdown") @implementation
 public func segloss_shutdown() { Threads.shutdown() }
 

@@ -37,7 +37,8 @@ private func tensors(
 private func gradients(
     _ pointer: UnsafePointer<segloss_tensor>?, _ levels: Int32
 ) throws(LossError) -> [Tensor?] {
-    pointer == nil ? [Tensor?](repeating: nil, count: Int(levels)) : try tensors(gradNames, pointer, levels)
+    guard pointer != nil else { return [Tensor?](repeating: nil, count: Int(levels)) }
+    return try tensors(gradNames, pointer, levels).map { .some($0) }
 }
 
 private func loss(

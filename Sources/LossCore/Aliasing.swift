@@ -1,3 +1,6 @@
+import CSystem
+import KernelTable
+
 // Which views share memory: the boundary refuses outputs that overlap anything they should not.
 
 extension Tensor {
@@ -35,6 +38,17 @@ extension Tensor {
         }
         let start = Int(bitPattern: data)
         return start + low...start + high + type.bytes - 1
+    }
+
+    /// A large output is often memory that was never touched: a fault for every 4 KB of it takes longer than the loss.
+    func askForHugePages() {
+        let page = 1 << 21
+        guard count * type.bytes >= 2 * page else { return }
+        let start = (span.lowerBound + page - 1) & ~(page - 1)
+        let end = (span.upperBound + 1) & ~(page - 1)
+        if let start = UnsafeMutableRawPointer(bitPattern: start), end > Int(bitPattern: start) {
+            csystem_huge_pages(start, UInt(end - Int(bitPattern: start)))
+        }
     }
 
     /// Whether two subscripts name the same place (a broadcast stride, say): no gradient can be written there.

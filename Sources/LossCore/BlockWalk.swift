@@ -1,7 +1,7 @@
 import CSystem
 import KernelTable
 
-/// What the workers of a sweep compute in: an allocation for all of them, no part of it the size of a tensor.
+/// What the workers of a sweep compute in: one block for all of them, no part of it the size of a tensor.
 struct Workspace {
     private let base: UnsafeMutableRawPointer
     private let counts: UnsafeMutablePointer<UInt32>?
@@ -24,27 +24,17 @@ struct Workspace {
         self.workers = workers
 
         let (blocks, overflow) = slotBytes.multipliedReportingOverflow(by: workers * slots)
-        let bytes = overflow ? Int.max : blocks + workers * (laneBytes + pointerBytes)
-        var base: UnsafeMutableRawPointer?
-        // The page faults of much scratch cost as much as what is computed in it: ask for huge pages.
-        let huge = 1 << 21
-        let alignment = bytes > 4 * huge ? huge : 64
-        guard bytes > 0, posix_memalign(&base, alignment, bytes) == 0, let base else {
+        let rest = workers * (laneBytes + pointerBytes)
+        let bytes = overflow || blocks > Int.max / 2 ? Int.max : blocks + rest + workers * bins * 4
+        guard let base = KeptMemory.take(bytes) else {
             throw LossError(.outOfMemory, "no memory for \(bytes) bytes of scratch")
         }
-        if alignment == huge { csystem_huge_pages(base, UInt(bytes)) }
         self.base = base
-        counts = bins == 0 ? nil : calloc(workers * bins, 4)?.assumingMemoryBound(to: UInt32.self)
-        guard bins == 0 || counts != nil else {
-            CSystem.free(base)
-            throw LossError(.outOfMemory, "no memory for \(workers * bins * 4) bytes of histograms")
-        }
+        counts = bins == 0 ? nil : (base + blocks + rest).assumingMemoryBound(to: UInt32.self)
+        counts?.initialize(repeating: 0, count: workers * bins)
     }
 
-    func free() {
-        CSystem.free(base)
-        CSystem.free(counts)
-    }
+    func free() { KeptMemory.giveBack(base) }
 
     func memory(of worker: Int) -> WorkerMemory {
         let slots = base + worker * (self.slots * slotBytes + laneBytes + pointerBytes)
@@ -85,7 +75,8 @@ struct WorkerMemory {
 /// A worker's way through its chunks: brings every operand's next block, runs the body, writes the outputs.
 struct BlockWalk {
     let sweep: Sweep
-    let kernels: Kernels
+    let table: UnsafePointer<Kernels>
+    private var kernels: Kernels { table.pointee }
     let skipMasked: Bool
     private let blockSize: Int
     private let elementBytes: Int
@@ -97,7 +88,7 @@ struct BlockWalk {
     init(_ sweep: Sweep, _ memory: WorkerMemory) {
         self.sweep = sweep
         self.memory = memory
-        kernels = sweep.kernels
+        table = sweep.table
         blockSize = sweep.blockSize
         elementBytes = sweep.isDouble ? 8 : 4
         hasIgnored = sweep.inputs.contains { $0.ignored != nil }
@@ -129,7 +120,7 @@ struct BlockWalk {
         let start = group * sweep.groupSize
         let count = strip.count * rows.pitch
         let block = Block(
-            kernels: kernels, start: start + strip.lowerBound * rows.width, group: group, count: count, padded: count,
+            table: table, start: start + strip.lowerBound * rows.width, group: group, count: count, padded: count,
             rows: strip, geometry: rows, elementBytes: elementBytes, digit: sweep.digit,
             firstTemporary: readers.count + writers.count, memory: memory)
         var valid = true
@@ -176,7 +167,7 @@ struct BlockWalk {
             }
             body(
                 Block(
-                    kernels: kernels, start: start + done, group: group, count: size, padded: padded,
+                    table: table, start: start + done, group: group, count: size, padded: padded,
                     rows: 0..<0, geometry: nil, elementBytes: elementBytes, digit: sweep.digit,
                     firstTemporary: readers.count + writers.count, memory: memory))
             for i in writers.indices { writers[i]?.end(size) }
@@ -292,12 +283,12 @@ private struct Reader {
     private let nativeBytes: Int
     private let widen: @convention(c) (UnsafeRawPointer, Int, UnsafeMutableRawPointer, Int) -> Void
 
-    init(_ tensor: Tensor, _ conversions: Conversions, _ native: ElementType) {
+    init(_ tensor: Tensor, _ conversions: UnsafePointer<Conversions>, _ native: ElementType) {
         walk = Walk(tensor)
         type = tensor.type
         isNative = tensor.type == native && walk.stride == 1
         nativeBytes = native.bytes
-        widen = conversions[tensor.type].widen
+        widen = conversions.pointee[tensor.type].widen
     }
 
     mutating func next(_ count: Int, _ padded: Int, _ scratch: UnsafeMutableRawPointer) -> UnsafeRawPointer {
@@ -335,12 +326,12 @@ private struct Writer {
     private let narrow: @convention(c) (UnsafeRawPointer, UnsafeMutableRawPointer, Int, Int) -> Void
     private var pending: UnsafeMutableRawPointer?
 
-    init(_ tensor: Tensor, _ conversions: Conversions, _ native: ElementType) {
+    init(_ tensor: Tensor, _ conversions: UnsafePointer<Conversions>, _ native: ElementType) {
         walk = Walk(tensor)
         isNative = tensor.type == native && walk.stride == 1
         nativeBytes = native.bytes
         // Outputs have floating types (validated), and those can be narrowed to.
-        narrow = conversions[tensor.type].narrow.unsafelyUnwrapped
+        narrow = conversions.pointee[tensor.type].narrow.unsafelyUnwrapped
     }
 
     mutating func begin(_ count: Int, _ padded: Int, _ scratch: UnsafeMutableRawPointer) -> UnsafeMutableRawPointer {

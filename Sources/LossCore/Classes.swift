@@ -1,3 +1,5 @@
+import KernelTable
+
 /// What a multi-class loss does with its classes; the defaults are the published form, one score for everything.
 public struct Classes: Sendable {
     public enum Activation: Int32, Sendable {

@@ -1,11 +1,5 @@
 import CSystem
 import KernelTable
-import LossKernels
-
-#if arch(x86_64)
-    import LossKernelsAVX2
-    import LossKernelsAVX512
-#endif
 
 /// The instruction sets that the kernels are compiled for.
 public enum InstructionSet: Int32, CaseIterable, Sendable {
@@ -26,12 +20,12 @@ public enum InstructionSet: Int32, CaseIterable, Sendable {
     func makeKernels() -> KernelTable {
         #if arch(x86_64)
             switch self {
-            case .baseline: return LossKernels.kernelTable()
-            case .avx2: return LossKernelsAVX2.kernelTable()
-            case .avx512: return LossKernelsAVX512.kernelTable()
+            case .baseline: return loss_kernels_baseline()
+            case .avx2: return loss_kernels_avx2()
+            case .avx512: return loss_kernels_avx512()
             }
         #else
-            return LossKernels.kernelTable()
+            return loss_kernels_baseline()
         #endif
     }
 }

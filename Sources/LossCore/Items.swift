@@ -69,7 +69,7 @@ extension Tensor {
 
     func write(_ values: [Double], _ execution: Execution) {
         // Items are asked for in floating types only, and those can be narrowed to.
-        let narrow = execution.dispatch.kernels.pointee.to_f64[type].narrow.unsafelyUnwrapped
+        let narrow = execution.table.pointee.to_f64[type].narrow.unsafelyUnwrapped
         for (index, value) in values.enumerated() {
             var value = value
             narrow(&value, data + offset(of: index) * type.bytes, 1, 1)

@@ -1,3 +1,5 @@
+import KernelTable
+
 /// A loss with its arguments: statistics → a few scalars → gradient.
 ///
 /// A conforming type says which operands a sweep reads, how a block adds to the sums, what the sums mean and how a

@@ -1,3 +1,5 @@
+import KernelTable
+
 /// Why a call was refused. The numbers are those of `segloss_status` in include/losses.h.
 public enum Status: Int32, Sendable {
     case nullPointer = 1

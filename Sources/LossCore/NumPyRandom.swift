@@ -1,3 +1,5 @@
+import KernelTable
+
 /// The Mersenne Twister MT19937 and numpy's legacy way of drawing with it: `numpy.random.seed` and
 /// `numpy.random.choice(n, size, replace=False)`, number for number.
 ///

@@ -1,3 +1,5 @@
+import KernelTable
+
 /// A score of how a prediction p and a target y overlap: a formula over three sums, all small where they agree.
 ///
 ///     TP = Σ p·y·m    FP = Σ p·(1−y)·m    FN = Σ (1−p)·y·m

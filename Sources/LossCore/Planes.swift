@@ -1,3 +1,5 @@
+import KernelTable
+
 /// A prediction, its target and its weights, read class by class: a block holds one plane for each class.
 ///
 /// Where the classes need not be told apart, everything is one plane. Integer labels become one-hot a block at a time;

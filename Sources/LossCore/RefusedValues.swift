@@ -26,12 +26,12 @@ extension Sweep {
             let total = groups * groupSize
             for (i, operand) in inputs.enumerated()
             where operand.isProbability || operand.labels != nil || execution.nonFinite == .refuse {
-                let read = conversions[operand.tensor.type].widen
+                let read = conversions.pointee[operand.tensor.type].widen
                 for index in 0..<total {
                     memset(one, 0, 2 * lanes * 8)
                     func value(of i: Int) -> Double {
                         let tensor = inputs[i].tensor
-                        conversions[tensor.type].widen(
+                        conversions.pointee[tensor.type].widen(
                             tensor.data + tensor.offset(of: index) * tensor.type.bytes, 1, one, 1)
                         return isDouble ? one.load(as: Double.self) : Double(one.load(as: Float.self))
                     }

@@ -1,3 +1,5 @@
+import KernelTable
+
 // The few elementary functions of losses' scalars: the same bits on every machine, like the kernels'.
 
 /// −∞ at 0, NaN below.
@@ -17,6 +19,5 @@ func power(_ x: Double, _ y: Double) -> Double {
     if y == 1 { return x }
     if y == 2 { return x * x }
     if x == 0 { return y > 0 ? 0 : .infinity }
-    let table = Dispatch.current.kernels.pointee
-    return table.exp(y * table.log(x))
+    return exponential(y * logarithm(x))
 }

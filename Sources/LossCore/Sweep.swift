@@ -16,16 +16,16 @@ public struct Execution: Sendable {
     /// 0 = as many as `Threads.count` says.
     public var threads: Int
     public var nonFinite: NonFinitePolicy
-    var dispatch: Dispatch
+    nonisolated(unsafe) let table: UnsafePointer<KernelTable>
 
     public init(threads: Int = 0, nonFinite: NonFinitePolicy = .propagate) {
-        self.init(threads: threads, nonFinite: nonFinite, dispatch: .current)
+        self.init(threads: threads, nonFinite: nonFinite, .current)
     }
 
-    init(threads: Int, nonFinite: NonFinitePolicy, dispatch: Dispatch) {
+    init(threads: Int, nonFinite: NonFinitePolicy, _ dispatch: Dispatch) {
         self.threads = threads
         self.nonFinite = nonFinite
-        self.dispatch = dispatch
+        table = dispatch.kernels
     }
 }
 
@@ -103,7 +103,8 @@ extension Rows {
 
 /// One block of a sweep: up to 8192 elements of every operand, side by side in the compute type; or a strip of rows.
 public struct Block {
-    let kernels: Kernels
+    let table: UnsafePointer<Kernels>
+    var kernels: Kernels { table.pointee }
     /// Logical index of the first element, and the group that it is in.
     let start: Int
     let group: Int
@@ -188,12 +189,9 @@ struct Sweep {
     /// Whether inputs are checked: once a call is enough.
     var checksValues = false
 
-    var kernels: Kernels {
-        isDouble ? execution.dispatch.kernels.pointee.f64 : execution.dispatch.kernels.pointee.f32
-    }
-    var conversions: Conversions {
-        isDouble ? execution.dispatch.kernels.pointee.to_f64 : execution.dispatch.kernels.pointee.to_f32
-    }
+    var table: UnsafePointer<Kernels> { kernels_of(execution.table, isDouble) }
+    var kernels: Kernels { table.pointee }
+    var conversions: UnsafePointer<Conversions> { conversions_of(execution.table, isDouble) }
     let isDouble: Bool
 
     init(
@@ -240,8 +238,9 @@ struct Sweep {
         let firstChunk = within.map { $0.lowerBound } ?? 0
         let chunks = within.map { $0.count } ?? groups * chunksPerGroup
         // Waking a thread costs as much as two chunks or so.
-        let wanted = execution.threads > 0 ? min(execution.threads, Threads.maximum) : Threads.available
-        let workers = max(1, min(wanted, chunks < 4 ? 1 : chunks))
+        let workers =
+            chunks < 4
+            ? 1 : min(chunks, execution.threads > 0 ? min(execution.threads, Threads.maximum) : Threads.available)
 
         // Sums of chunks: 128 MB of them are enough for 2^37 elements, and for any broadcast that ends.
         // (Groups without elements have sums as well.)
@@ -251,6 +250,7 @@ struct Sweep {
         guard rows == nil || groupSize <= 1 << 48 else {
             throw LossError(.outOfMemory, "no memory for strips of planes of \(groupSize) elements")
         }
+        for output in outputs { output?.askForHugePages() }
         let workspace = try Workspace(self, workers: workers)
         defer { workspace.free() }
 

@@ -1,12 +1,9 @@
-/// Up to six extents or strides, without an allocation. Their number is the last lane: tensors are copied a lot, and this
-/// keeps them to half their size.
-public struct Extents: Equatable, Sendable {
-    private var values = SIMD8<Int>(repeating: 0)
+import KernelTable
 
-    public private(set) var rank: Int {
-        get { values[7] }
-        set { values[7] = newValue }
-    }
+/// Up to six extents or strides, without an allocation.
+public struct Extents: Equatable, Sendable {
+    private var values = InlineArray<6, Int>(repeating: 0)
+    public private(set) var rank = 0
 
     public init() {}
 
@@ -22,6 +19,12 @@ public struct Extents: Equatable, Sendable {
     public subscript(i: Int) -> Int {
         get { values[i] }
         set { values[i] = newValue }
+    }
+
+    public static func == (a: Extents, b: Extents) -> Bool {
+        guard a.rank == b.rank else { return false }
+        for i in 0..<a.rank where a.values[i] != b.values[i] { return false }
+        return true
     }
 
     /// As a sentence has it: (8, 3, 640, 640).

@@ -1,3 +1,4 @@
+import KernelTable
 import CSystem
 
 /// Runs `task(context, 0) … task(context, count − 1)`, in any order, on any threads, and returns when all are done.
@@ -9,7 +10,14 @@ public typealias Runner =
         _ runnerContext: UnsafeMutableRawPointer?, _ count: Int32, _ task: Task?, _ context: UnsafeMutableRawPointer?
     ) -> Void
 
-/// Who computes: the calling thread, this pool's workers, or a runner that the host has set.
+/// OpenMP's way into a team: `body(data)` on each of so many threads.
+public typealias OpenMP =
+    @convention(c) (
+        _ body: (@convention(c) (UnsafeMutableRawPointer?) -> Void)?, _ data: UnsafeMutableRawPointer?, _ threads: UInt32,
+        _ flags: UInt32
+    ) -> Void
+
+/// Who computes: the calling thread, this pool's workers, or a team of the host's.
 ///
 /// The pool is lazy and serves one caller at a time. The caller takes tasks itself, so it never waits for a worker
 /// to wake up; a second caller meanwhile does its own work alone. `fork` leaves the child without workers, and it
@@ -35,6 +43,13 @@ public enum Threads {
         pthread_mutex_unlock(&pool.pointee.runnerMutex)
     }
 
+    public static func setOpenMP(_ parallel: OpenMP?, maxThreads: (@convention(c) () -> Int32)?) {
+        pthread_mutex_lock(&pool.pointee.runnerMutex)
+        pool.pointee.openMP = parallel
+        pool.pointee.teamSize = parallel == nil ? nil : maxThreads
+        pthread_mutex_unlock(&pool.pointee.runnerMutex)
+    }
+
     /// Ends the workers; the next call that wants them starts new ones.
     public static func shutdown() {
         pthread_mutex_lock(&pool.pointee.submit)
@@ -46,6 +61,7 @@ public enum Threads {
         pool.pointee.workers = 0
         pool.pointee.stopping = false
         pthread_mutex_unlock(&pool.pointee.submit)
+        KeptMemory.release()
     }
 
     /// Runs `count` tasks.
@@ -54,11 +70,10 @@ public enum Threads {
             pthread_mutex_lock(&pool.pointee.runnerMutex)
             let runner = pool.pointee.runner
             let runnerContext = pool.pointee.runnerContext
+            let openMP = pool.pointee.openMP
             pthread_mutex_unlock(&pool.pointee.runnerMutex)
-            if let runner {
-                runner(runnerContext, Int32(count), task, context)
-                return
-            }
+            if let runner { return runner(runnerContext, Int32(count), task, context) }
+            if let openMP { return runOnTeam(openMP, count, task, context) }
             if pthread_mutex_trylock(&pool.pointee.submit) == 0 {
                 runOnPool(count, task, context)
                 pthread_mutex_unlock(&pool.pointee.submit)
@@ -66,6 +81,26 @@ public enum Threads {
             }
         }
         for i in 0..<count { task(context, Int32(i)) }
+    }
+
+    /// The team may have fewer threads than were asked for: each takes what is left.
+    private static func runOnTeam(_ parallel: OpenMP, _ count: Int, _ task: Task, _ context: UnsafeMutableRawPointer?) {
+        struct Tasks {
+            let task: Task
+            let context: UnsafeMutableRawPointer?
+            let count: Int64
+            var next: Int64 = 0
+        }
+        var tasks = Tasks(task: task, context: context, count: Int64(count))
+        withUnsafeMutablePointer(to: &tasks) { tasks in
+            parallel(
+                { data in
+                    let tasks = data.unsafelyUnwrapped.assumingMemoryBound(to: Tasks.self)
+                    while case let index = csystem_add(&tasks.pointee.next, 1), index < tasks.pointee.count {
+                        tasks.pointee.task(tasks.pointee.context, Int32(index))
+                    }
+                }, tasks, UInt32(count), 0)
+        }
     }
 
     private static func runOnPool(_ count: Int, _ task: Task, _ context: UnsafeMutableRawPointer?) {
@@ -163,6 +198,8 @@ public enum Threads {
         var runner: Runner?
         var runnerContext: UnsafeMutableRawPointer?
         var runnerThreads = 1
+        var openMP: OpenMP?
+        var teamSize: (@convention(c) () -> Int32)?
     }
 
     nonisolated(unsafe) private static var setting: Int64 = 0
@@ -174,12 +211,13 @@ public enum Threads {
         return min(Int(csystem_cpu_count()), maximum)
     }()
 
-    /// Threads that a call may use, the runner's team if one is set.
+    /// Threads that a call may use, the host's team if one is set.
     static var available: Int {
         pthread_mutex_lock(&pool.pointee.runnerMutex)
         let team = pool.pointee.runner == nil ? maximum : pool.pointee.runnerThreads
+        let teamSize = pool.pointee.teamSize
         pthread_mutex_unlock(&pool.pointee.runnerMutex)
-        return min(team, count)
+        return min(team, teamSize.map { max(1, Int($0())) } ?? maximum, count)
     }
 
     nonisolated(unsafe) private static let pool: UnsafeMutablePointer<Pool> = {
@@ -200,6 +238,8 @@ public enum Threads {
             },
             {
                 Threads.pool.pointee.workers = 0
+                // OpenMP's team stays behind, and waiting for it would never end.
+                Threads.pool.pointee.openMP = nil
                 prepare(Threads.pool)
             })
         return pool

@@ -5,7 +5,15 @@ typealias Out = UnsafeMutableRawPointer
 typealias Sums = UnsafeMutablePointer<Double>
 typealias Planes = UnsafePointer<UnsafeRawPointer>
 
-/// This module's kernels, compiled for the instruction set that the package description gives it.
+/// This module's kernels, compiled for the instruction set that the package description gives it. LossCore knows them by their
+/// C names alone: an imported function may be compiled anew where it is called, for another instruction set.
+#if AVX512
+    @c(loss_kernels_avx512)
+#elseif AVX2
+    @c(loss_kernels_avx2)
+#else
+    @c(loss_kernels_baseline)
+#endif
 public func kernelTable() -> KernelTable {
     KernelTable(
         exp: { V64($0).exp().lanes[0] },

@@ -15,7 +15,7 @@ final class WindowsTests: XCTestCase {
         }
     }
 
-    private func at(_ level: InstructionSet) -> Kernels { execution(level).dispatch.kernels.pointee.f32 }
+    private func at(_ level: InstructionSet) -> Kernels { execution(level).table.pointee.f32 }
 
     func testRowsOfEverySize() throws {
         var random = Random(1)

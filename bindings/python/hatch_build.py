@@ -1,5 +1,6 @@
 """Builds the shared libraries with SwiftPM and puts them into the wheel."""
 
+import os
 import pathlib
 import shutil
 import subprocess
@@ -31,7 +32,7 @@ class LibraryHook(BuildHookInterface):
     def _built(self, package, product):
         """The stripped library of a product."""
         command = ["swift", "build", "-c", "release", "--product", product, "--package-path", str(package)]
-        result = subprocess.run(command, capture_output=True, text=True)
+        result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "SEGLOSS_EMBEDDED": "1"})
         if result.returncode != 0:
             raise RuntimeError(f"`{' '.join(command)}` failed:\n{result.stdout}{result.stderr}")
         built = subprocess.run([*command, "--show-bin-path"], check=True, capture_output=True, text=True)

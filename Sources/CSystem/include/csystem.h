@@ -35,6 +35,12 @@ static inline int csystem_cpu_count(void) {
 static inline int64_t csystem_add(int64_t *value, int64_t delta) { /* the value before */
   return __atomic_fetch_add(value, delta, __ATOMIC_ACQ_REL);
 }
+static inline int64_t csystem_exchange(int64_t *value, int64_t x) { /* the value before */
+  return __atomic_exchange_n(value, x, __ATOMIC_ACQ_REL);
+}
+static inline int csystem_replace(int64_t *value, int64_t expected, int64_t x) { /* whether it was as expected */
+  return __atomic_compare_exchange_n(value, &expected, x, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
 static inline int64_t csystem_load(const int64_t *value) { return __atomic_load_n(value, __ATOMIC_ACQUIRE); }
 static inline void csystem_store(int64_t *value, int64_t x) { __atomic_store_n(value, x, __ATOMIC_RELEASE); }
 

@@ -48,6 +48,9 @@ typedef struct cxla_error_create_args {
   int32_t errc;
 } cxla_error_create_args;
 
+/* The runtime's own count of these bytes, without the padding. */
+static const size_t cxla_error_create_size = offsetof(cxla_error_create_args, errc) + sizeof(int32_t);
+
 /* The first of the runtime's functions; more follow it. */
 typedef struct cxla_api {
   size_t struct_size;

@@ -221,5 +221,19 @@ typedef struct {
   Conversions to_f32, to_f64;
 } KernelTable;
 
+static inline const Kernels *kernels_of(const KernelTable *table, bool is_double) {
+  return is_double ? &table->f64 : &table->f32;
+}
+static inline const Conversions *conversions_of(const KernelTable *table, bool is_double) {
+  return is_double ? &table->to_f64 : &table->to_f32;
+}
+
+/* Each level's table: Sources/LossKernels, once per instruction set. */
+KernelTable loss_kernels_baseline(void);
+#if defined(__x86_64__)
+KernelTable loss_kernels_avx2(void);
+KernelTable loss_kernels_avx512(void);
+#endif
+
 #pragma clang assume_nonnull end
 #endif

@@ -1,3 +1,5 @@
+import KernelTable
+
 /// Binary cross-entropy of each element.
 ///
 ///     logits           ℓ = (1−y)·softplus(x) + a·y·softplus(−x)         dℓ/dx = (1−y)·σ(x) − a·y·(1−σ(x))

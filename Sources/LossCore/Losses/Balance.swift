@@ -1,3 +1,5 @@
+import KernelTable
+
 /// A main loss over positives and the hardest negatives (PaddleOCR's `BalanceLoss`).
 ///
 ///     pos = g·m    neg = (1−g)·m    P = trunc Σ pos    K = trunc min(Σ neg, P·ratio)
@@ -435,7 +437,7 @@ public struct BalanceMap {
         ] + extra.map { Operand($0, mask: maskAt) } + (mask.map { [Operand($0)] } ?? [])
     }
 
-    private func inputs(_ extra: [Tensor]) -> [Tensor] { operands(extra).dropFirst().map(\.tensor) }
+    private func inputs(_ extra: [Tensor]) -> [Tensor] { operands(extra).dropFirst().map { $0.tensor } }
 
     public func value(to out: Tensor) throws(LossError) {
         try out.requireMap(like: pred, apartFrom: inputs([]), mayReplace: pred)

@@ -1,3 +1,5 @@
+import KernelTable
+
 /// CTPN: is an anchor text, where is its text vertically, and where does the line end.
 ///
 ///     Ls = Σ_kept [log Σ e^s − s_label] / N        Lv = λ₁·Σ_kept Σ ow·φ(iw·(b − t)) / V

@@ -1,3 +1,5 @@
+import KernelTable
+
 /// Cross-entropy over the classes of each position, from logits.
 ///
 ///     ℓ = −Σ_c t_c·log softmax(x)_c,   t_c = w_c·((1−ε)·y_c + ε/C)         dℓ/dx_c = p_c·Σ t − t_c

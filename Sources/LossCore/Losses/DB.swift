@@ -1,3 +1,5 @@
+import KernelTable
+
 /// Differentiable Binarization: a balanced loss on the probability map P, L1 on the threshold map T inside its mask,
 /// and Dice (or a balanced loss again) on the approximate binary map B.
 ///

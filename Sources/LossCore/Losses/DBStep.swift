@@ -1,3 +1,5 @@
+import KernelTable
+
 /// The approximate step function of Differentiable Binarization.
 ///
 ///     B = σ(k·(P − T))    dB/dP = k·B·(1 − B) = −dB/dT

@@ -1,3 +1,5 @@
+import KernelTable
+
 /// Dice on logits, probabilities or classes.
 ///
 ///     L = 1 − (2·TP + s)/(2·TP + FP + FN + s) = (FP + FN)/(2·TP + FP + FN + s),  s = smooth

@@ -1,3 +1,5 @@
+import KernelTable
+
 /// Dice plus binary cross-entropy, 1 : 1, from one read.
 ///
 ///     L = (FP + FN)/(2·TP + FP + FN + s) + Σ ℓ·m / Σ m

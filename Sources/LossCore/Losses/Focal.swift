@@ -1,3 +1,5 @@
+import KernelTable
+
 /// Focal loss: what people run, and what the paper says.
 ///
 ///     published    L = α·(1 − e^−B)^γ·B,  B the mean cross-entropy          dL = α·(1 − e^−B)^(γ−1)·(1 − e^−B + γ·B·e^−B)·dB

@@ -1,3 +1,5 @@
+import KernelTable
+
 /// The Tversky loss to a power.
 ///
 ///     L = T^γ    dL = γ·T^(γ−1)·dT,   T the Tversky loss

@@ -1,3 +1,5 @@
+import KernelTable
+
 /// Intersection over union (Jaccard).
 ///
 ///     L = 1 − (TP + s)/(TP + FP + FN + s) = (FP + FN)/(TP + FP + FN + s),  s = smooth

@@ -1,3 +1,5 @@
+import KernelTable
+
 /// Dice under a mask, over the whole batch, on probabilities.
 ///
 ///     I = Σ p·g·m    U = Σ p·m + Σ g·m + eps    L = 1 − 2I/U    dL/dpᵢ = −2·mᵢ·(gᵢ·U − I)/U²

@@ -1,3 +1,5 @@
+import KernelTable
+
 /// Mean absolute difference under a mask.
 ///
 ///     L = Σ |p − g|·m / (Σ m + eps)    dL/dpᵢ = mᵢ·sgn(pᵢ − gᵢ)/(Σ m + eps),  sgn 0 = 0

@@ -1,3 +1,5 @@
+import KernelTable
+
 /// Smooth L1 (Huber over β).
 ///
 ///     d = x − y    ℓ = d²/(2β) if |d| < β, else |d| − β/2    dℓ/dx = d/β, else sgn d

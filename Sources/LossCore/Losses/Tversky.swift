@@ -1,3 +1,5 @@
+import KernelTable
+
 /// Tversky index: Dice with a price for each kind of error.
 ///
 ///     L = 1 − (TP + s)/(TP + α·FP + β·FN + s) = (α·FP + β·FN)/(TP + α·FP + β·FN + s),  s = smooth

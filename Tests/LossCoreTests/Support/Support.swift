@@ -15,7 +15,7 @@ let levels: [InstructionSet] = {
 func execution(
     _ level: InstructionSet = levels.last!, threads: Int = 1, nonFinite: NonFinitePolicy = .propagate
 ) -> Execution {
-    Execution(threads: threads, nonFinite: nonFinite, dispatch: Dispatch(level))
+    Execution(threads: threads, nonFinite: nonFinite, Dispatch(level))
 }
 
 /// SplitMix64: the same numbers in every run.

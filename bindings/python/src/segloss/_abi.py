@@ -588,6 +588,7 @@ instruction_set = _declare("instruction_set", [POINTER(Error)], ctypes.c_char_p)
 set_num_threads = _declare("set_num_threads", [c_int32], None)
 num_threads = _declare("num_threads", [])
 set_runner = _declare("set_runner", [Run, c_void_p, c_int32], None)
+set_openmp = _declare("set_openmp", [c_void_p, c_void_p], None)
 shutdown = _declare("shutdown", [], None)
 
 for _loss in LOSSES:
