@@ -58,7 +58,7 @@ def install(build: Path, prefix: Path, *, links: bool = True) -> None:
 def _copy(source: Path, target: Path) -> None:
     """Copies a library without its debugging names, under a new file: a running program keeps the old one."""
     if not source.exists():
-        raise SystemExit(f"{source} is missing: build it with `make`")
+        raise FileNotFoundError(f"{source} is missing: build it with `make`")
     shutil.copyfile(source, _replace(target))
     target.chmod(0o755)
     if strip := shutil.which("strip"):
@@ -75,5 +75,8 @@ if __name__ == "__main__":
     parser.add_argument("prefix", type=Path)
     parser.add_argument("--build", type=Path, default=ROOT / ".build" / "release", help="where the libraries are")
     arguments = parser.parse_args()
-    install(arguments.build, arguments.prefix)
+    try:
+        install(arguments.build, arguments.prefix)
+    except OSError as error:
+        raise SystemExit(f"segloss is not installed: {error}") from None
     print(f"segloss is installed in {arguments.prefix}")
