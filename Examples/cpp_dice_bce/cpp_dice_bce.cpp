@@ -45,7 +45,7 @@ static Picture read_pgm(const std::string &path) {
 
 /* ---- The network ------------------------------------------------------------------------------------------------- */
 
-/* A batch of maps: count x channels x size x size. */
+/* Of a batch of maps. */
 struct Shape {
   int count, channels, height, width;
   size_t map() const { return size_t(height) * width; }
@@ -63,14 +63,14 @@ class Convolution {
     gradient_ = mean_ = square_ = Floats(parameters_.size());
   }
 
-  const Floats &forward(const Floats &x, Shape shape) {
+  /* Takes the shape of x and leaves that of what it returns. x must stay until `backward`. */
+  const Floats &forward(const Floats &x, Shape &shape) {
     x_ = &x;
     in_ = shape;
-    out_ = shape;
-    out_.channels = outputs_;
-    y_.resize(out_.all());
+    shape.channels = outputs_;
+    y_.resize(shape.all());
     const float *bias = &parameters_[size_t(9) * inputs_ * outputs_];
-    for (size_t i = 0; i < y_.size(); ++i) y_[i] = bias[i / out_.map() % outputs_];
+    for (size_t i = 0; i < y_.size(); ++i) y_[i] = bias[i / in_.map() % outputs_];
     each_row([&](size_t weight, size_t in, size_t out, int length) {
       const float w = parameters_[weight], *from = &(*x_)[in];
       float *to = &y_[out];
@@ -88,7 +88,7 @@ class Convolution {
     std::fill(gradient_.begin(), gradient_.end(), 0.f);
     grad_x_.assign(in_.all(), 0);
     float *bias = &gradient_[size_t(9) * inputs_ * outputs_];
-    for (size_t i = 0; i < grad.size(); ++i) bias[i / out_.map() % outputs_] += grad[i];
+    for (size_t i = 0; i < grad.size(); ++i) bias[i / in_.map() % outputs_] += grad[i];
     each_row([&](size_t weight, size_t in, size_t out, int length) {
       const float w = parameters_[weight], *x = &(*x_)[in], *g = &grad[out];
       float *to = &grad_x_[in], lanes[8] = {0};
@@ -122,7 +122,7 @@ class Convolution {
   bool is_last_;
   Floats parameters_, gradient_, mean_, square_, y_, grad_x_;
   const Floats *x_;
-  Shape in_, out_;
+  Shape in_;
 
   /* Calls body(weight, first input, first output, length) for every weight and every row that it joins. */
   template <class Body>
@@ -145,11 +145,7 @@ typedef std::vector<Convolution> Network;
 
 static const Floats &logits(Network &network, const Floats &input, Shape shape) {
   const Floats *x = &input;
-  for (Convolution &layer : network) {
-    const Floats &y = layer.forward(*x, shape);
-    shape = {shape.count, int(y.size() / shape.map() / shape.count), shape.height, shape.width};
-    x = &y;
-  }
+  for (Convolution &layer : network) x = &layer.forward(*x, shape);
   return *x;
 }
 

@@ -21,7 +21,7 @@ def environment(*folders, **more):
     kept = {
         k: v
         for k, v in os.environ.items()
-        if not k.startswith(("SEGLOSS_", "PYTHON", "PYTEST_", "CMAKE_", "PKG_CONFIG")) and k != "VIRTUAL_ENV"
+        if not k.startswith(("SEGLOSS_", "PYTHON", "PYTEST_", "CMAKE_", "PKG_CONFIG", "MAKE")) and k != "VIRTUAL_ENV"
     }
     path = os.pathsep.join([*map(str, folders), sysconfig.get_path("scripts"), kept["PATH"]])
     return {**kept, "PATH": path, **more}
