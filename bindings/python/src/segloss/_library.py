@@ -102,10 +102,13 @@ def _problem(path: Path) -> str | None:
     try:
         with open(path, "rb") as file:
             header, size = file.read(64), os.fstat(file.fileno()).st_size
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror})"
+    try:
         with open("/proc/self/exe", "rb") as file:
             python = file.read(64)
-    except OSError as error:
-        return f"{error.filename} cannot be read ({error.strerror})"
+    except OSError:
+        python = header  # no /proc here: nothing to compare with
     if len(header) < 64 or not header.startswith(b"\x7fELF"):
         return f"{path} is no shared library, or damaged"
     # Of an ELF header: class and byte order, then the machine.
