@@ -317,6 +317,7 @@ def test_guide(python, tmp_path):
     assert wanted and all(text in printed for text in wanted)
     for text in ("the same four times", "in parts", "at first"):
         assert printed.count(text) == 1
+    assert re.search(r"/\* (SEGLOSS_.*?) \*/", guide)[1] in printed
     in_parts, at_once = re.search(r"([\d.]+) in parts, ([\d.]+) at once", printed).groups()
     assert in_parts == at_once
     for program in re.findall(r"(?:-o |^)(?:\./)?(\w+)$", "\n".join(script), re.M):
