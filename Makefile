@@ -17,7 +17,7 @@ PACKAGE := $(shell find bindings/python/src -name '*.py') bindings/python/pyproj
 # Each framework's module is tested in a process of its own: they do not all live in one.
 FRAMEWORKS := torch paddle tensorflow jax
 TESTS := bindings/python/tests
-PYTEST := $(BIN)/python -m pytest -c bindings/python/pyproject.toml -n auto --maxprocesses 4 --dist loadgroup
+PYTEST := $(BIN)/python -m pytest -c bindings/python/pyproject.toml -n auto --maxprocesses 4
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 
 .PHONY: all install demo test bench swift-test test-source clean

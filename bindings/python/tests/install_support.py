@@ -1,5 +1,6 @@
 """What the tests of installing share: commands in folders and environments of their own, and the wheel."""
 
+import fcntl
 import os
 import pathlib
 import shutil
@@ -36,6 +37,21 @@ def run(*command, fails=False, **options):
     if (result.returncode != 0) != fails:
         pytest.fail(f"{' '.join(map(str, command))} ended with {result.returncode}:\n{result.stdout}", pytrace=False)
     return result.stdout
+
+
+def once(tmp_path_factory, name, make):
+    """The folder that `make` has filled: once, by the first of pytest's workers that asks for it."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, made = base / name, base / f"{name}.made"
+    with open(base / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            made.touch()
+    return folder
 
 
 def need(*names):

@@ -15,10 +15,7 @@ import zipfile
 import pytest
 import segloss._library
 from frameworks import not_run
-from install_support import PACKAGE, ROOT, build, environment, need, new_environment, pip, run
-
-# One worker builds and installs once for all.
-pytestmark = pytest.mark.xdist_group("install")
+from install_support import PACKAGE, ROOT, build, environment, need, new_environment, once, pip, run
 
 VERSION = segloss._library.VERSION
 # Dice of four logits in C and in C++, and in Python what they print.
@@ -58,15 +55,15 @@ def expected():
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     need("swift")
-    return build("wheel", PACKAGE, tmp_path_factory.mktemp("wheel"))
+    (wheel,) = once(tmp_path_factory, "wheel", lambda folder: build("wheel", PACKAGE, folder)).iterdir()
+    return wheel
 
 
 @pytest.fixture(scope="module")
 def python(wheel, tmp_path_factory):
     """Python of a new environment in which the wheel has been installed, with what it asks for."""
-    python = new_environment(tmp_path_factory.mktemp("environment") / "venv")
-    pip(python, "install", "--quiet", wheel)
-    return python
+    folder = once(tmp_path_factory, "environment", lambda f: pip(new_environment(f), "install", "--quiet", wheel))
+    return folder / "bin" / "python"
 
 
 def test_wheel(wheel):
@@ -143,12 +140,13 @@ def test_editable(tmp_path):
 def prefix(tmp_path_factory):
     """`make install` into a staging folder, which is then moved: nothing may remember where it was."""
     need("swift")
-    staged = tmp_path_factory.mktemp("staged")
-    run(need("make"), "-C", ROOT, "install", "PREFIX=/opt/segloss", f"DESTDIR={staged}", f"PYTHON={sys.executable}")
-    moved = tmp_path_factory.mktemp("moved") / "by hand"
-    shutil.move(staged / "opt" / "segloss", moved)
-    assert not any((staged / "opt").iterdir())
-    return moved
+    variables = f"PREFIX=/opt/segloss PYTHON={sys.executable}".split()
+
+    def make_install(folder):
+        run(need("make"), "-C", ROOT, "install", *variables, f"DESTDIR={folder / 'staged'}")
+        shutil.move(folder / "staged" / "opt" / "segloss", folder / "moved by hand")
+
+    return once(tmp_path_factory, "prefix", make_install) / "moved by hand"
 
 
 @pytest.fixture(scope="module", params=["make install", "wheel"])
