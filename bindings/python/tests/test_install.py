@@ -140,11 +140,11 @@ def test_editable(tmp_path):
 def prefix(tmp_path_factory):
     """`make install` into a staging folder, which is then moved: nothing may remember where it was."""
     need("swift")
-    variables = f"PREFIX=/opt/segloss PYTHON={sys.executable}".split()
+    variables = ["PREFIX=/usr/local", f"PYTHON={sys.executable}"]
 
     def make_install(folder):
         run(need("make"), "-C", ROOT, "install", *variables, f"DESTDIR={folder / 'staged'}")
-        shutil.move(folder / "staged" / "opt" / "segloss", folder / "moved by hand")
+        shutil.move(folder / "staged" / "usr" / "local", folder / "moved by hand")
 
     return once(tmp_path_factory, "prefix", make_install) / "moved by hand"
 
@@ -186,7 +186,7 @@ def test_make_install(prefix):
     assert (lib / "libsegloss.so").readlink().name == "libsegloss.so.0"
     assert (lib / "libsegloss.so.0").readlink().name == f"libsegloss.so.{VERSION}"
     for text in (lib / "pkgconfig" / "segloss.pc", *(lib / "cmake" / "segloss").iterdir()):
-        assert "/opt" not in text.read_text() and "@" not in text.read_text()
+        assert "/usr" not in text.read_text() and "@" not in text.read_text()
 
 
 def test_by_hand(installed, language, tmp_path):
