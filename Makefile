@@ -1,23 +1,26 @@
 # make demo    train a text detector on a real page and draw what the loss does
 # make test    everything: Swift, C and Python tests, in and against PyTorch, PaddlePaddle, TensorFlow and JAX
 # make bench   speed and memory beside the frameworks
+# make install PREFIX=/usr/local   header, library, pkg-config file and CMake package (DESTDIR is put before it)
 #
 # Each sets up what it needs in .venv and .build; Swift 6.3 and Python are all that must be there.
 
 PYTHON ?= python3
+PREFIX ?= /usr/local
 VENV := .venv
 BIN := $(VENV)/bin
 RELEASE := .build/release
 LIBRARY := $(RELEASE)/libsegloss.so
 SOURCES := Package.swift $(shell find Sources include -type f)
-PACKAGE := $(shell find bindings/python/src -name '*.py') bindings/python/pyproject.toml bindings/python/hatch_build.py
+PACKAGE := $(shell find bindings/python/src -name '*.py') bindings/python/pyproject.toml bindings/python/hatch_build.py \
+  $(wildcard bindings/c/*)
 # Each framework's module is tested in a process of its own: they do not all live in one.
 FRAMEWORKS := torch paddle tensorflow jax
 TESTS := bindings/python/tests
 PYTEST := $(BIN)/python -m pytest -c bindings/python/pyproject.toml -n auto --maxprocesses 4
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 
-.PHONY: all demo test bench swift-test clean
+.PHONY: all install demo test bench swift-test test-source clean
 all: $(LIBRARY)
 
 $(LIBRARY): $(SOURCES)
@@ -25,6 +28,9 @@ $(LIBRARY): $(SOURCES)
 	SEGLOSS_EMBEDDED=1 swift build -c release --product segloss
 	SEGLOSS_EMBEDDED=1 swift build -c release --product segloss_tensorflow
 	@touch $@
+
+install: $(LIBRARY)
+	@$(PYTHON) bindings/c/install.py $(DESTDIR)$(PREFIX)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
@@ -63,8 +69,12 @@ swift-test:
 
 test: swift-test $(VENV)/.test $(VENV)/.demo
 	$(BIN)/python Tests/Gates/check_levels.py $(RELEASE)
-	$(PYTEST) $(TESTS) $(FRAMEWORKS:%=--ignore=$(TESTS)/test_%.py)
+	$(PYTEST) $(TESTS) $(FRAMEWORKS:%=--ignore=$(TESTS)/test_%.py) --ignore=$(TESTS)/test_source.py
 	$(foreach name,$(FRAMEWORKS),$(PYTEST) $(TESTS)/test_$(name).py &&) true
+
+# Whole builds, several minutes: a wheel from the source distribution, a Swift package that uses this one.
+test-source: $(VENV)/.test
+	$(BIN)/python -m pytest -c bindings/python/pyproject.toml $(TESTS)/test_source.py
 
 bench: $(VENV)/.bench
 	$(BIN)/python Benchmarks/bench.py

@@ -576,7 +576,10 @@ lib = _library.load()
 
 
 def _declare(name: str, arguments: list, result=c_int32):
-    function = getattr(lib, "segloss_" + name)
+    try:
+        function = getattr(lib, "segloss_" + name)
+    except AttributeError:
+        raise _library.broken(f"{lib._name} lacks segloss_{name}, so it is older than this package") from None
     function.argtypes = arguments
     function.restype = result
     return function
