@@ -1,6 +1,6 @@
 # make demo    train a text detector on a real page and draw what the loss does
 # make test    everything: Swift, C and Python tests, in and against PyTorch, PaddlePaddle, TensorFlow and JAX
-# make bench   speed and memory beside the frameworks
+# make bench   speed and memory beside the frameworks, in 5 minutes; SET=full in 40
 #
 # Each sets up what it needs in .venv and .build; Swift 6.3 and Python are all that must be there.
 
@@ -50,9 +50,12 @@ $(VENV)/.test: $(VENV)/.package bindings/python/tests/requirements-test.txt
 	@$(PIP) -r bindings/python/tests/requirements-test.txt
 	@touch $@
 
-$(VENV)/.bench: $(VENV)/.package Benchmarks/requirements.txt
-	@echo "Installing what the benchmark compares with"
+$(VENV)/.bench: $(VENV)/.package Benchmarks/requirements.txt Benchmarks/requirements-alone.txt
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "The benchmark needs Python 3.11 or later: make clean, then make bench PYTHON=python3.11"; exit 1; }
+	@echo "Installing what the benchmark compares with (PyTorch, PaddlePaddle, TensorFlow, JAX and others: several hundred MB)"
 	@$(PIP) -r Benchmarks/requirements.txt
+	@$(PIP) --no-deps -r Benchmarks/requirements-alone.txt
 	@touch $@
 
 demo: $(VENV)/.demo
@@ -67,7 +70,7 @@ test: swift-test $(VENV)/.test $(VENV)/.demo
 	$(foreach name,$(FRAMEWORKS),$(PYTEST) $(TESTS)/test_$(name).py &&) true
 
 bench: $(VENV)/.bench
-	$(BIN)/python Benchmarks/bench.py
+	$(BIN)/python Benchmarks/bench.py $(SET)
 
 clean:
 	rm -rf .build $(VENV)

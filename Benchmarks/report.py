@@ -1,0 +1,381 @@
+#!/usr/bin/env python3
+"""What a run says: the CSV, the tables of the terminal and the picture, the latter two made of the CSV's rows alone.
+
+python report.py RESULTS.csv            # the tables again
+python report.py RESULTS.csv --picture OUT.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from cases import CASES
+
+MODES = {"forward": "value", "step": "value + gradient"}
+OWN = "segloss"
+# CPUs that other programs may take before a table says so; frameworks' thread teams suffer more from them than segloss.
+BUSY = 0.2
+
+PLACE = ("case", "shape", "dtype", "targets", "mode", "threads")
+COLUMNS = (
+    "date", "set", "study", *PLACE, "mood", "parameter", "contender", "status", "note",
+    "calls", "median_ms", "p20_ms", "p80_ms", "min_ms",
+    "floor_ms", "times_floor", "times_segloss", "best_peer", "times_best_peer", "relative",
+    "extra_bytes", "gradient_bytes", "page_faults", "cores_busy",
+    "value", "segloss_value", "value_difference", "gradient_difference",
+    "floor_bytes", "read_gb_s", "update_gb_s", "other_cpus",
+    "cpu", "cores", "caches", "memory_gb", "system", "huge_pages", "versions",
+)  # fmt: skip
+
+Row = dict[str, str]
+
+
+class Results:
+    """The rows of a run. Each is in the file as soon as it is known, so that what interrupts a run costs no row."""
+
+    def __init__(self, path: Path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self.rows: list[Row] = []
+        self._file = path.open("w", newline="")
+        self._writer = csv.DictWriter(self._file, COLUMNS, restval="")
+        self._writer.writeheader()
+        self._file.flush()
+
+    def add(self, rows: Iterable[dict]) -> None:
+        for values in rows:
+            row = {name: _text(values.get(name)) for name in COLUMNS}
+            self.rows.append(row)
+            self._writer.writerow(row)
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _text(value) -> str:
+    if value is None:
+        return ""
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def is_peer(contender: str) -> bool:
+    return not contender.startswith(OWN)
+
+
+def is_rival(contender: str, status: str) -> bool:
+    """Whether "best peer" may mean it: the same formula, in a form that somebody publishes."""
+    return is_peer(contender) and status == "measured" and not contender.endswith("tuned")
+
+
+# ---- Terminal --------------------------------------------------------------------------------------------------------
+
+
+def show(rows: list[Row]) -> None:
+    """Everything, rich where it is installed and plain text elsewhere."""
+    if not rows:
+        print("nothing was measured")
+        return
+    measured = [row for row in rows if not row["study"]]
+    for place, group in _grouped(measured, PLACE):
+        _show_place(place, list(group))
+    _show_studies([row for row in rows if row["study"]])
+    _show_summary(measured)
+    _show_differences(measured)
+    _show_missing(measured)
+    print()
+    for name in ("cpu", "cores", "caches", "memory_gb", "system", "huge_pages", "versions", "date"):
+        print(f"{name.replace('_', ' ')}: {rows[-1][name]}")
+
+
+def _grouped(rows: list[Row], names: tuple[str, ...]):
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in names), []).append(row)
+    return groups.items()
+
+
+def _moods(rows: list[Row]) -> list[str]:
+    return list(dict.fromkeys(row["mood"] for row in rows))
+
+
+def _title(place: tuple[str, ...]) -> str:
+    case, shape, dtype, targets, mode, threads = place
+    bytes_ = ", targets in bytes" if targets == "u8" else ""
+    return f"{MODES[mode]}, {shape.replace('x', '×')} {dtype}{bytes_}, {threads} thread{'s' * (threads != '1')}"
+
+
+def _show_place(place: tuple[str, ...], rows: list[Row]) -> None:
+    moods = _moods(rows)
+    found = {(row["mood"], row["contender"]): row for row in rows if row["median_ms"]}
+    contenders = list(dict.fromkeys(contender for _, contender in found))
+    header = ["", *itertools.chain(*((f"{mood} ms", "±", "× floor", "× best", "+ MB") for mood in moods))]
+    lines = []
+    for contender in contenders:
+        line = [contender]
+        for mood in moods:
+            row = found.get((mood, contender))
+            line += _cells(row) if row else ["–", "", "", "", ""]
+        differs = any(row["status"] == "different formula" for (_, c), row in found.items() if c == contender)
+        line[0] += " ≠" if differs else ""
+        lines.append(line)
+    notes = []
+    for mood in moods:
+        row = next((row for (m, _), row in found.items() if m == mood), None)
+        if row is None:
+            continue
+        notes.append(
+            f"{mood}: floor {_ms(row['floor_ms'])} ms = {float(row['floor_bytes']) / 1e6:.3g} MB at "
+            f"{float(row['read_gb_s']):.0f} GB/s (read) and {float(row['update_gb_s']):.0f} GB/s (read and write)"
+        )
+        if float(row["other_cpus"]) > BUSY:
+            notes.append(
+                f"{mood}: NOT TO BE TRUSTED, other programs took {float(row['other_cpus']):.1f} CPUs meanwhile"
+            )
+    notes += dict.fromkeys(f"{row['contender']}: {row['note']}" for row in rows if row["note"])
+    _table(f"{CASES[place[0]].title}\n{_title(place)}", header, lines, notes)
+
+
+def _cells(row: Row) -> list[str]:
+    median, low, high = (float(row[name]) for name in ("median_ms", "p20_ms", "p80_ms"))
+    return [
+        _ms(median),
+        f"{50 * (high - low) / median:.0f}%",
+        _times(row["times_floor"]),
+        _times(row["times_best_peer"]),
+        f"{float(row['extra_bytes']) / 1e6:.0f}" if row["extra_bytes"] else "?",
+    ]
+
+
+def _show_studies(rows: list[Row]) -> None:
+    from studies import TITLES
+
+    for (study,), group in _grouped(rows, ("study",)):
+        lines, notes = [], []
+        for row in group:
+            if row["median_ms"]:
+                lines.append([row["case"], row["parameter"], row["threads"], _ms(row["median_ms"]),
+                              f"{float(row['relative']):.2f}"])  # fmt: skip
+            else:
+                notes.append(f"{row['case']}: {row['note']}")
+        _table(TITLES[study], ["", "at", "threads", "ms", "relative"], lines, dict.fromkeys(notes))
+
+
+def _show_summary(rows: list[Row]) -> None:
+    """segloss against the best peer, each place a line."""
+    moods = _moods(rows)
+    header = ["", "", *itertools.chain(*((f"{mood} ×", "best peer") for mood in moods))]
+    lines = []
+    for place, group in _grouped(rows, PLACE):
+        line = [place[0], _title(place)]
+        for mood in moods:
+            own = next((r for r in group if r["mood"] == mood and r["contender"] == OWN and r["times_best_peer"]), None)
+            line += [_times(1 / float(own["times_best_peer"])), own["best_peer"]] if own else ["–", ""]
+        if any(cell not in ("–", "") for cell in line[2:]):
+            lines.append(line)
+    if lines:
+        _table("How many times faster segloss is than the best peer", header, lines, [], left=2)
+
+
+def _show_differences(rows: list[Row]) -> None:
+    """How far each contender's values were from segloss's, at most."""
+    lines = []
+    for (contender,), group in _grouped([r for r in rows if r["value_difference"]], ("contender",)):
+        same = [row for row in group if row["status"] == "measured"]
+        for dtype in dict.fromkeys(row["dtype"] for row in same):
+            typed = [row for row in same if row["dtype"] == dtype]
+            worst = [max(float(row[name]) for row in typed) for name in ("value_difference", "gradient_difference")]
+            lines.append([contender, dtype, str(len(typed)), f"{worst[0]:.0e}", f"{worst[1]:.0e}"])
+    if lines:
+        _table("Difference from segloss on numpy arrays, at most", ["", "", "rows", "value", "gradient"], lines, [])
+
+
+def _show_missing(rows: list[Row]) -> None:
+    """What is not there, and why, each reason once."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if not row["median_ms"]:
+            seen = reasons.setdefault((row["contender"], row["note"]), [])
+            if row["case"] not in seen:
+                seen.append(row["case"])
+    if reasons:
+        print("\nNot measured:")
+    for (contender, note), cases in reasons.items():
+        print(f"  {contender}, {', '.join(filter(None, cases)) or 'all'}: {note}")
+
+
+def _ms(value) -> str:
+    value = float(value)
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.3g}"
+
+
+def _times(value) -> str:
+    if value == "":
+        return ""
+    value = float(value)
+    return f"{value:.0f}" if value >= 99.5 else f"{value:.1f}" if value >= 9.95 else f"{value:.2f}"
+
+
+def _table(title: str, header: list[str], lines: list[list[str]], notes: Iterable[str], left: int = 1) -> None:
+    print()
+    try:
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+    except ImportError:
+        widths = [max(len(line[i]) for line in [header, *lines]) for i in range(len(header))]
+        print(title)
+        for line in [header, *lines]:
+            cells = (c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths)))
+            print("  " + "  ".join(cells))
+    else:
+        out = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+        for i, name in enumerate(header):
+            out.add_column(name, justify="left" if i < left or name == "best peer" else "right", no_wrap=True)
+        for line in lines:
+            out.add_row(*line, style="green" if line[0].startswith(OWN) else None)
+        console = Console()
+        # Piped into a file there is no width to keep to.
+        (console if console.is_terminal else Console(width=140)).print(out)
+    for note in notes:
+        print("  " + note)
+
+
+# ---- Picture ---------------------------------------------------------------------------------------------------------
+
+_COLOURS = {
+    "torch eager": "#f4a582", "torch.compile": "#d6604d", "kornia": "#b2abd2", "smp": "#8073ac", "monai": "#542788",
+    "paddle dygraph": "#4393c3", "jax jit": "#e6ab02", "tf.function": "#a6761d",
+}  # fmt: skip
+_MARKS = dict(zip(_COLOURS, "o^sDvPXh"))
+_INK, _GREEN = "#222222", "#1b7837"
+
+
+def picture(rows: list[Row], path: Path) -> bool:
+    """Each loss a line, each contender a mark, time in units of the floor; one panel for each mood. All threads,
+    float32, value and gradient, at the case's first shape or the only one measured. False where nothing can be drawn."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    rows = [row for row in rows if row["median_ms"] and not row["study"]]
+    if not rows:
+        return False
+    everyone = max(int(row["threads"]) for row in rows)
+    rows = [
+        r for r in rows
+        if (r["dtype"], r["targets"], r["mode"], int(r["threads"])) == ("float32", "float", "step", everyone)
+    ]  # fmt: skip
+    shapes: dict[str, str] = {}
+    for row in rows:
+        shapes.setdefault(row["case"], row["shape"])
+    rows = [row for row in rows if row["shape"] == shapes[row["case"]]]
+    lines = [name for name in CASES if name in shapes]
+    moods = [mood for mood in ("fresh", "default", "warm") if any(row["mood"] == mood for row in rows)]
+    if not lines:
+        return False
+
+    height = 1.9 + 0.46 * len(lines)
+    with plt.rc_context({"font.family": "DejaVu Sans", "font.size": 9}):
+        figure, axes = plt.subplots(
+            1, len(moods), figsize=(4.2 + 4.4 * len(moods), height), sharey=True, sharex=True, squeeze=False,
+            layout="constrained",
+        )  # fmt: skip
+        handles = {}
+        for ax, mood in zip(axes[0], moods):
+            for y, case in enumerate(lines):
+                here = [row for row in rows if row["case"] == case and row["mood"] == mood]
+                own = next((row for row in here if row["contender"] == OWN), None)
+                if own is None:
+                    continue
+                mine = float(own["times_floor"])
+                rivals = [float(r["times_floor"]) for r in here if is_rival(r["contender"], r["status"])]
+                if rivals:
+                    best = min(rivals)
+                    ahead = best >= mine
+                    colour = _GREEN if ahead else "#b2182b"
+                    ax.plot(
+                        [mine, best], [y, y], color=colour, linewidth=5, alpha=0.25, solid_capstyle="butt", zorder=1
+                    )
+                    ax.annotate(
+                        f"{_times(best / mine)}×", (max(*rivals, mine), y), xytext=(8, 0), textcoords="offset points",
+                        va="center", color=colour, fontweight="bold", fontsize=9,
+                    )  # fmt: skip
+                for row in here:
+                    name = row["contender"]
+                    if name in _COLOURS and row["status"] == "measured":
+                        mark = ax.scatter(
+                            float(row["times_floor"]), y, s=38, marker=_MARKS[name], color=_COLOURS[name],
+                            edgecolor="white", linewidth=0.6, zorder=3,
+                        )  # fmt: skip
+                        handles.setdefault(name, mark)
+                mark = ax.scatter(mine, y, s=90, color=_GREEN, edgecolor="white", linewidth=0.9, zorder=4)
+                handles.setdefault(OWN, mark)
+                ax.annotate(
+                    f"{_ms(own['median_ms'])} ms", (mine, y), xytext=(0, 7), textcoords="offset points", ha="center",
+                    va="bottom", fontsize=7.5, color=_GREEN, zorder=5,
+                )  # fmt: skip
+            floor = ax.axvline(1, color=_INK, linewidth=1.6, zorder=2)
+            handles.setdefault("the floor: the bytes that must move, at the speed of memory", floor)
+            ax.set_xscale("log")
+            what = {"fresh": "fresh pages in each step", "warm": "memory kept and reused"}.get(mood, "glibc as it is")
+            ax.set_title(f"{mood}: {what}", fontsize=10, loc="left", color=_INK)
+            ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}×"))
+            ax.xaxis.set_minor_formatter(NullFormatter())
+            ax.grid(axis="x", which="major", color="#dddddd", linewidth=0.8)
+            ax.grid(axis="y", color="#eeeeee", linewidth=0.8)
+            ax.set_axisbelow(True)
+            ax.tick_params(length=0)
+            for side in ax.spines.values():
+                side.set_visible(False)
+            ax.set_xlabel("time of a step, in units of the floor")
+        axes[0][0].set_yticks(
+            range(len(lines)),
+            [f"{CASES[name].title}\n{shapes[name].replace('x', '×')}" for name in lines],
+        )
+        axes[0][0].set_ylim(len(lines) - 0.4, -0.75)
+        low, high = axes[0][0].get_xlim()
+        axes[0][0].set_xlim(low / 1.15, high * 1.9)
+        order = [
+            OWN,
+            *(name for name in _COLOURS if name in handles),
+            *(n for n in handles if n.startswith("the floor")),
+        ]
+        figure.legend(
+            [handles[name] for name in order], order, loc="outside lower center", ncols=5, frameon=False, fontsize=9
+        )
+        machine = (
+            f"{rows[-1]['cpu']}, {everyone} thread{'s' * (everyone > 1)}, float32, median; {rows[-1]['date'][:10]}"
+        )
+        figure.suptitle(
+            "segloss beside its peers: value and gradient of a loss", fontsize=13, fontweight="bold", color=_INK
+        )
+        figure.text(0.995, 0.002, machine, ha="right", va="bottom", fontsize=7, color="#777777")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=160, facecolor="white")
+        plt.close(figure)
+    return True
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The tables and the picture of a run that is over.")
+    parser.add_argument("results", type=Path, help="the CSV")
+    parser.add_argument("--picture", type=Path, help="draw it here instead of printing the tables")
+    args = parser.parse_args()
+    with args.results.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    if args.picture is None:
+        show(rows)
+    elif not picture(rows, args.picture):
+        sys.exit("nothing in it that the picture shows: float32, value and gradient, on all threads")
+
+
+if __name__ == "__main__":
+    main()
