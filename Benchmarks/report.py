@@ -107,7 +107,7 @@ def _moods(rows: list[Row]) -> list[str]:
 def _title(place: tuple[str, ...]) -> str:
     case, shape, dtype, targets, mode, threads = place
     bytes_ = ", targets in bytes" if targets == "u8" else ""
-    return f"{MODES[mode]}, {shape.replace('x', '×')} {dtype}{bytes_}, {threads} thread{'s' * (threads != '1')}"
+    return f"{MODES[mode]}, {_sizes(shape)} {dtype}{bytes_}, {threads} thread{'s' * (threads != '1')}"
 
 
 def _show_place(place: tuple[str, ...], rows: list[Row]) -> None:
@@ -253,7 +253,7 @@ _COLOURS = {
     "paddle dygraph": "#4393c3", "jax jit": "#e6ab02", "tf.function": "#a6761d",
 }  # fmt: skip
 _MARKS = dict(zip(_COLOURS, "o^sDvPXh"))
-_INK, _GREEN = "#222222", "#1b7837"
+_INK, _GREEN, _RED = "#222222", "#1b7837", "#b2182b"
 
 
 def picture(rows: list[Row], path: Path) -> bool:
@@ -263,6 +263,7 @@ def picture(rows: list[Row], path: Path) -> bool:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.patheffects import withStroke
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
     rows = [row for row in rows if row["median_ms"] and not row["study"]]
@@ -282,86 +283,88 @@ def picture(rows: list[Row], path: Path) -> bool:
     if not lines:
         return False
 
-    height = 1.9 + 0.46 * len(lines)
-    with plt.rc_context({"font.family": "DejaVu Sans", "font.size": 9}):
+    height = 2.2 + 0.46 * len(lines)
+    with plt.rc_context({"font.family": "DejaVu Sans", "font.size": 9, "text.color": _INK}):
         figure, axes = plt.subplots(
-            1, len(moods), figsize=(4.2 + 4.4 * len(moods), height), sharey=True, sharex=True, squeeze=False,
+            1, len(moods), figsize=(3.6 + 4.8 * len(moods), height), sharey=True, sharex=True, squeeze=False,
             layout="constrained",
         )  # fmt: skip
         handles = {}
         for ax, mood in zip(axes[0], moods):
+            right = ax.get_yaxis_transform()
+            ax.text(1.01, -0.85, "segloss\nis faster by", transform=right, va="center", fontsize=7.5, color="#777777")
             for y, case in enumerate(lines):
                 here = [row for row in rows if row["case"] == case and row["mood"] == mood]
                 own = next((row for row in here if row["contender"] == OWN), None)
                 if own is None:
+                    ax.text(1.01, y, "not measured", transform=right, va="center", fontsize=7.5, color="#777777")
                     continue
                 mine = float(own["times_floor"])
                 rivals = [float(r["times_floor"]) for r in here if is_rival(r["contender"], r["status"])]
                 if rivals:
                     best = min(rivals)
-                    ahead = best >= mine
-                    colour = _GREEN if ahead else "#b2182b"
+                    colour = _GREEN if best >= mine else _RED
                     ax.plot(
-                        [mine, best], [y, y], color=colour, linewidth=5, alpha=0.25, solid_capstyle="butt", zorder=1
+                        [mine, best], [y, y], color=colour, linewidth=5, alpha=0.22, solid_capstyle="butt", zorder=1
                     )
-                    ax.annotate(
-                        f"{_times(best / mine)}×", (max(*rivals, mine), y), xytext=(8, 0), textcoords="offset points",
-                        va="center", color=colour, fontweight="bold", fontsize=9,
+                    ax.text(
+                        1.01, y, f"{_times(best / mine)}×", transform=right, va="center", color=colour,
+                        fontweight="bold", fontsize=10,
                     )  # fmt: skip
                 for row in here:
                     name = row["contender"]
                     if name in _COLOURS and row["status"] == "measured":
                         mark = ax.scatter(
-                            float(row["times_floor"]), y, s=38, marker=_MARKS[name], color=_COLOURS[name],
+                            float(row["times_floor"]), y, s=40, marker=_MARKS[name], color=_COLOURS[name],
                             edgecolor="white", linewidth=0.6, zorder=3,
                         )  # fmt: skip
                         handles.setdefault(name, mark)
-                mark = ax.scatter(mine, y, s=90, color=_GREEN, edgecolor="white", linewidth=0.9, zorder=4)
+                mark = ax.scatter(mine, y, s=95, color=_GREEN, edgecolor="white", linewidth=0.9, zorder=4)
                 handles.setdefault(OWN, mark)
                 ax.annotate(
-                    f"{_ms(own['median_ms'])} ms", (mine, y), xytext=(0, 7), textcoords="offset points", ha="center",
-                    va="bottom", fontsize=7.5, color=_GREEN, zorder=5,
+                    f"{_ms(own['median_ms'])} ms", (mine, y), xytext=(-2, 6), textcoords="offset points", ha="left",
+                    va="bottom", fontsize=7.5, color=_GREEN, zorder=5, path_effects=[withStroke(linewidth=2, foreground="white")],
                 )  # fmt: skip
-            floor = ax.axvline(1, color=_INK, linewidth=1.6, zorder=2)
-            handles.setdefault("the floor: the bytes that must move, at the speed of memory", floor)
+            ax.axvline(1, color=_INK, linewidth=1.4, zorder=2)
             ax.set_xscale("log")
-            what = {"fresh": "fresh pages in each step", "warm": "memory kept and reused"}.get(mood, "glibc as it is")
-            ax.set_title(f"{mood}: {what}", fontsize=10, loc="left", color=_INK)
-            ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}×"))
+            what = {"fresh": "fresh: pages are new in each step", "warm": "warm: memory is kept and reused"}
+            ax.set_title(what.get(mood, "glibc as it is"), fontsize=10, loc="left", pad=14)
+            ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: "floor" if x == 1 else f"{x:g}×"))
             ax.xaxis.set_minor_formatter(NullFormatter())
             ax.grid(axis="x", which="major", color="#dddddd", linewidth=0.8)
             ax.grid(axis="y", color="#eeeeee", linewidth=0.8)
             ax.set_axisbelow(True)
-            ax.tick_params(length=0)
+            ax.tick_params(which="both", length=0)
             for side in ax.spines.values():
                 side.set_visible(False)
-            ax.set_xlabel("time of a step, in units of the floor")
+            ax.set_xlabel("time of a step; its floor is what must be read and written, at the speed of memory")
+            ax.xaxis.label.set(fontsize=8, color="#777777")
         axes[0][0].set_yticks(
-            range(len(lines)),
-            [f"{CASES[name].title}\n{shapes[name].replace('x', '×')}" for name in lines],
+            range(len(lines)), [f"{CASES[name].title.split(' (')[0]}\n{_sizes(shapes[name])}" for name in lines]
         )
-        axes[0][0].set_ylim(len(lines) - 0.4, -0.75)
-        low, high = axes[0][0].get_xlim()
-        axes[0][0].set_xlim(low / 1.15, high * 1.9)
-        order = [
-            OWN,
-            *(name for name in _COLOURS if name in handles),
-            *(n for n in handles if n.startswith("the floor")),
-        ]
+        axes[0][0].set_ylim(len(lines) - 0.5, -0.8)
+        order = [OWN, *(name for name in _COLOURS if name in handles)]
         figure.legend(
-            [handles[name] for name in order], order, loc="outside lower center", ncols=5, frameon=False, fontsize=9
-        )
-        machine = (
-            f"{rows[-1]['cpu']}, {everyone} thread{'s' * (everyone > 1)}, float32, median; {rows[-1]['date'][:10]}"
-        )
+            [handles[name] for name in order], order, loc="outside lower center", ncols=5 * len(moods), frameon=False,
+            fontsize=9, handletextpad=0.2, columnspacing=1.4,
+        )  # fmt: skip
+        processors = f"{everyone} thread{'s' * (everyone > 1)} of {rows[-1]['cpu']}"
         figure.suptitle(
-            "segloss beside its peers: value and gradient of a loss", fontsize=13, fontweight="bold", color=_INK
-        )
-        figure.text(0.995, 0.002, machine, ha="right", va="bottom", fontsize=7, color="#777777")
+            "Value and gradient of a loss, in segloss and its peers\n\n",
+            x=0.01, ha="left", fontsize=13, fontweight="bold",
+        )  # fmt: skip
+        figure.text(
+            0.01, 1 - 0.42 / height, f"float32, median, {processors}, {rows[-1]['date'][:10]}; all in one process, in turns",
+            va="top", fontsize=8.5, color="#777777",
+        )  # fmt: skip
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=160, facecolor="white")
+        figure.savefig(path, dpi=150, facecolor="white")
         plt.close(figure)
     return True
+
+
+def _sizes(shape: str) -> str:
+    return shape.replace("x", "×")
 
 
 def main() -> None:
