@@ -11,7 +11,7 @@ import paddle.nn.functional as F
 import segloss.paddle
 
 NAME = "paddle"
-SETTLE = 0.25  # its thread team spins for 200 ms
+SETTLE = 0.03  # its thread team spins for 20 ms, as bench.py tells it
 # The gradient of a number times a map is a sum in float32: 0.6 % off over 3.3 million pixels.
 TOLERANCE = {"paddle dygraph": (1e-5, 1e-2)}
 

@@ -1,8 +1,8 @@
 """segloss itself, on numpy arrays; and the pattern of every `peers_*.py`, which has
 
 NAME; SETTLE, the seconds for which its threads keep a core busy after a call; TOLERANCE, by contender (value, gradient),
-where its own rounding needs more than `measure.py` allows; `versions()`; `start(threads)`; LOSSES, its losses by case, of
-which one may be a `Differs`; and CONTENDERS: by name, a function of (case, inputs, mood) that gives a runner with the
+where its own rounding needs more than `measure.py` allows; `versions()`; `start(threads)`; LOSSES (but here), its losses by
+case, of which one may be a `Differs`; and CONTENDERS: by name, a function of (case, inputs, mood) that gives a runner with the
 methods below, or None for a case that it does not have.
 """
 

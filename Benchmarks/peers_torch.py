@@ -321,12 +321,14 @@ def eager(case, inputs, mood):
 
 
 def _compiled(loss, case, inputs):
-    torch._dynamo.reset()  # each case is a program of its own: none is a recompilation of another
     return Runner(torch.compile(takes_bytes(loss, case, inputs)), case, inputs)
 
 
 def compiled(case, inputs, mood):
-    return _compiled(LOSSES[case.name], case, inputs) if case.name in LOSSES else None
+    if case.name not in LOSSES:
+        return None
+    torch._dynamo.reset()  # each case is a program of its own: none is a recompilation of the one before
+    return _compiled(LOSSES[case.name], case, inputs)
 
 
 def tuned(case, inputs, mood):

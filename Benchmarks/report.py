@@ -153,17 +153,23 @@ def _cells(row: Row) -> list[str]:
 
 
 def _show_studies(rows: list[Row]) -> None:
+    """A table for each study: its points side by side, of each loss what is relative and, below it, the time."""
     from studies import TITLES
 
     for (study,), group in _grouped(rows, ("study",)):
-        lines, notes = [], []
-        for row in group:
-            if row["median_ms"]:
-                lines.append([row["case"], row["parameter"], row["threads"], _ms(row["median_ms"]),
-                              f"{float(row['relative']):.2f}"])  # fmt: skip
-            else:
-                notes.append(f"{row['case']}: {row['note']}")
-        _table(TITLES[study], ["", "at", "threads", "ms", "relative"], lines, dict.fromkeys(notes))
+        points = sorted((row for row in group if row["median_ms"]), key=lambda row: int(row["shape"]))
+        if study in ("window", "ratio"):  # the first is the default
+            points = [row for row in group if row["median_ms"]]
+        header = ["", "", *dict.fromkeys(row["parameter"] for row in points)]
+        lines = []
+        for case in dict.fromkeys(row["case"] for row in points):
+            # Where a parameter has several rows, the last is on all threads.
+            found = {row["parameter"]: row for row in points if row["case"] == case}
+            here = [found.get(parameter) for parameter in header[2:]]
+            lines.append([case, "relative", *(f"{float(row['relative']):.2f}" if row else "" for row in here)])
+            lines.append(["", "ms", *(_ms(row["median_ms"]) if row else "" for row in here)])
+        notes = dict.fromkeys(f"{row['case']}: {row['note']}" for row in group if not row["median_ms"])
+        _table(TITLES[study], header, lines, notes, left=2)
 
 
 def _show_summary(rows: list[Row]) -> None:
