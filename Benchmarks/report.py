@@ -34,6 +34,14 @@ COLUMNS = (
 
 Row = dict[str, str]
 
+STUDIES = {
+    "growth": "Cost as work grows: time per pixel, in units of that of 2^22 pixels",
+    "window": "Boundary: time by the windows θ0/θ, in units of the default's",
+    "ratio": "Hard negatives: time by their ratio to the positives, in units of the default's",
+    "threads": "Threads: time in units of that of one; 1/n would be perfect",
+    "crossover": "Small inputs: time on all threads in units of that on one; a call stays on one while it is 1",
+}
+
 
 class Results:
     """The rows of a run. Each is in the file as soon as it is known, so that what interrupts a run costs no row."""
@@ -154,8 +162,6 @@ def _cells(row: Row) -> list[str]:
 
 def _show_studies(rows: list[Row]) -> None:
     """A table for each study: its points side by side, of each loss what is relative and, below it, the time."""
-    from studies import TITLES
-
     for (study,), group in _grouped(rows, ("study",)):
         points = sorted((row for row in group if row["median_ms"]), key=lambda row: int(row["shape"]))
         if study in ("window", "ratio"):  # the first is the default
@@ -169,7 +175,7 @@ def _show_studies(rows: list[Row]) -> None:
             lines.append([case, "relative", *(f"{float(row['relative']):.2f}" if row else "" for row in here)])
             lines.append(["", "ms", *(_ms(row["median_ms"]) if row else "" for row in here)])
         notes = dict.fromkeys(f"{row['case']}: {row['note']}" for row in group if not row["median_ms"])
-        _table(TITLES[study], header, lines, notes, left=2)
+        _table(STUDIES[study], header, lines, notes, left=2)
 
 
 def _show_summary(rows: list[Row]) -> None:

@@ -32,15 +32,6 @@ class Group:
     points: list[Point]
 
 
-TITLES = {
-    "growth": "Cost as work grows: time per pixel, in units of that of 2^22 pixels",
-    "window": "Boundary: time by the windows θ0/θ, in units of the default's",
-    "ratio": "Hard negatives: time by their ratio to the positives, in units of the default's",
-    "threads": "Threads: time in units of that of one; 1/n would be perfect",
-    "crossover": "Small inputs: time on all threads in units of that on one; a call stays on one while it is 1",
-}
-
-
 def inputs_of(case: str, pixels: int) -> Inputs:
     """Pages of 256 x 256 until there are as many pixels; 16 different ones at most."""
     count = pixels // PAGE**2

@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import pathlib
 import sys
+import warnings
 
 import pytest
 
@@ -25,9 +26,11 @@ SMALL = {
 }  # fmt: skip
 
 
-def test_which_peers_are_here(record_property):
-    record_property("not installed", sorted(PACKAGES.keys() - set(INSTALLED)))
-    assert "torch" in INSTALLED, f"not installed here: {sorted(PACKAGES.keys() - set(INSTALLED))}"
+def test_which_peers_are_left_out():
+    missing = sorted(PACKAGES.keys() - set(INSTALLED))
+    if missing:
+        warnings.warn(f"not installed here, and so not compared: {', '.join(missing)}", stacklevel=1)
+    assert "torch" in INSTALLED
 
 
 @pytest.mark.parametrize("targets", cases.TARGETS)
