@@ -16,8 +16,7 @@ from jax import lax
 
 NAME = "jax"
 SETTLE = 0.01
-# Sums of a map in float32, one number after the other in each of its lanes; sorted ones, one after the other in all.
-TOLERANCE = {"jax jit": (2e-4, 2e-4)}
+TOLERANCE = {}
 
 
 def versions() -> dict[str, str]:

@@ -12,9 +12,9 @@ import segloss.paddle
 
 NAME = "paddle"
 SETTLE = 0.03  # its thread team spins for 20 ms, as bench.py tells it
-# Its reductions add in float32, one number after the other: a mean is 5e-5 off over half a million elements, and the
+# Its reductions add in float32, one number after the other: a mean is 1.6e-3 off over ten million elements, and the
 # gradient of a number times a map, which is such a sum, 0.6 % over 3.3 million pixels.
-TOLERANCE = {"paddle dygraph": (1e-3, 1e-2)}
+TOLERANCE = {"paddle dygraph": (3e-3, 1e-2)}
 
 
 def versions() -> dict[str, str]:

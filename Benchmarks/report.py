@@ -122,6 +122,8 @@ def _show_place(place: tuple[str, ...], rows: list[Row]) -> None:
     moods = _moods(rows)
     found = {(row["mood"], row["contender"]): row for row in rows if row["median_ms"]}
     contenders = list(dict.fromkeys(contender for _, contender in found))
+    if not contenders:
+        return  # what is missing is said below
     header = ["", *itertools.chain(*((f"{mood} ms", "±", "× floor", "× best", "+ MB") for mood in moods))]
     lines = []
     for contender in contenders:
