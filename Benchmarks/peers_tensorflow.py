@@ -16,7 +16,8 @@ import tensorflow as tf
 
 NAME = "tensorflow"
 SETTLE = 0.01
-# Sums of a map in float32, few of them at a time; the hardest negatives are added in the order of their size.
+# Its sums over all but the last dimension add in float32, one number after the other: scores of classes are 2e-5 off and
+# their gradients 1.2e-4, over a million pixels.
 TOLERANCE = {"tf.function": (2e-4, 2e-4)}
 
 
