@@ -55,9 +55,9 @@ class Effort:
 
 
 EFFORTS = {
-    "quick": Effort(4.7, rounds=3, budget=0.2, box=12, growth=(18, 24), growing=("dice", "boundary")),
+    "quick": Effort(4.5, rounds=3, budget=0.2, box=12, growth=(18, 24), growing=("dice", "boundary")),
     "full": Effort(
-        39, rounds=4, budget=0.3, box=40, growth=(16, 18, 20, 24, 26),
+        38.5, rounds=4, budget=0.3, box=40, growth=(16, 18, 20, 24, 26),
         growing=("bce", "dice", "structure", "contour", "boundary", "db-bce"),
     ),
 }  # fmt: skip
