@@ -1,6 +1,6 @@
 # make demo    train a text detector on a real page and draw what the loss does
 # make test    everything: Swift, C and Python tests, in and against PyTorch, PaddlePaddle, TensorFlow and JAX
-# make bench   speed and memory beside the frameworks
+# make bench   speed and memory beside the frameworks, in 5 minutes; SET=full in 40
 # make install PREFIX=/usr/local   header, library, pkg-config file and CMake package (DESTDIR is put before it)
 #
 # Each sets up what it needs in .venv and .build; Swift 6.3 and Python are all that must be there.
@@ -56,9 +56,12 @@ $(VENV)/.test: $(VENV)/.package bindings/python/tests/requirements-test.txt
 	@$(PIP) -r bindings/python/tests/requirements-test.txt
 	@touch $@
 
-$(VENV)/.bench: $(VENV)/.package Benchmarks/requirements.txt
-	@echo "Installing what the benchmark compares with"
+$(VENV)/.bench: $(VENV)/.package Benchmarks/requirements.txt Benchmarks/requirements-alone.txt
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "The benchmark needs Python 3.11 or later: make clean, then make bench PYTHON=python3.11"; exit 1; }
+	@echo "Installing what the benchmark compares with (PyTorch, PaddlePaddle, TensorFlow, JAX and others: several hundred MB)"
 	@$(PIP) -r Benchmarks/requirements.txt
+	@$(PIP) --no-deps -r Benchmarks/requirements-alone.txt
 	@touch $@
 
 demo: $(VENV)/.demo
@@ -77,7 +80,7 @@ test-source: $(VENV)/.test
 	$(BIN)/python -m pytest -c bindings/python/pyproject.toml $(TESTS)/test_source.py
 
 bench: $(VENV)/.bench
-	$(BIN)/python Benchmarks/bench.py
+	$(BIN)/python Benchmarks/bench.py $(SET)
 
 clean:
 	rm -rf .build $(VENV)

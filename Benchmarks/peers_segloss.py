@@ -1,11 +1,15 @@
-"""segloss itself, on numpy arrays. The pattern of every `peers_*.py`:
+"""segloss itself, on numpy arrays; and the pattern of every `peers_*.py`, which has
 
-NAME, SETTLE (seconds for which its threads keep a core busy after a call), TOLERANCE (by contender: value and gradient,
-where its own rounding needs more than bench.py's), `versions()`, `start(threads)`, and CONTENDERS: by name, a function
-of (case, inputs, mood) that gives a runner with the methods below, or None for a case that the peer does not have.
+NAME; SETTLE, the seconds for which its threads keep a core busy after a call; TOLERANCE, by contender (value, gradient),
+where its own rounding needs more than `measure.py` allows; `versions()`; `start(threads)`; LOSSES (but here), its losses by
+case, of which one may be a `Differs`; and CONTENDERS: by name, a function of (case, inputs, mood) that gives a runner with the
+methods below, or None for a case that it does not have.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import segloss
@@ -13,6 +17,13 @@ import segloss
 NAME = "segloss"
 SETTLE = 0.0
 TOLERANCE = {}
+
+
+class Differs(NamedTuple):
+    """A loss of another formula than segloss's in this case: measured all the same, and marked."""
+
+    loss: Callable
+    why: str
 
 
 def versions() -> dict[str, str]:
@@ -25,7 +36,7 @@ def start(threads: int) -> None:
 
 class Runner:
     def __init__(self, case, inputs, mood):
-        self._loss = case.loss()
+        self._loss = case.make_class(segloss)
         self._inputs = list(inputs.values())
         predictions = [inputs[name] for name in case.predictions]
         self._grads = self._out = None
@@ -45,6 +56,7 @@ class Runner:
         return result["loss"] if isinstance(result, dict) else result
 
     def gradients(self) -> list[np.ndarray]:
+        """Those of the last step, in the inputs' layout."""
         return list(self._grads) if isinstance(self._grads, tuple) else [self._grads]
 
     def clear(self) -> None:

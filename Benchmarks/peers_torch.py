@@ -1,4 +1,4 @@
-"""torch, eager and compiled: the published losses in their own mathematics.
+"""torch, eager and compiled: the published losses in their own mathematics; and segloss.torch beside them.
 
 The hardest negatives are taken as upstream takes them: by a full sort in PaddleOCR's form, by `torch.topk`, which
 also sorts what it finds, in MhLiao's and WenmuZhou's (and in the BCE-OHEM form, whose torch sources these are). The
@@ -11,8 +11,10 @@ from __future__ import annotations
 import functools
 
 import numpy as np
+import segloss.torch
 import torch
 import torch.nn.functional as F
+from peers_segloss import Differs
 
 NAME = "torch"
 SETTLE = 0.01  # seconds until the workers of its thread team stop spinning
@@ -31,7 +33,13 @@ def start(threads: int) -> None:
     inductor.cpp.threads = threads  # part of the key of its cache of compiled code
 
 
-# The losses, by case.
+def warm_up() -> None:
+    """Compiles something, so that no case's first call pays for what torch.compile does once."""
+    x = torch.ones(64, requires_grad=True)
+    torch.compile(lambda x: torch.sigmoid(x).sum())(x).backward()
+
+
+# ---- The losses, by case ----------------------------------------------------------------------------------------------
 
 LOSSES = {}
 
@@ -168,35 +176,118 @@ def _boundary(logits, labels, theta0=3, theta=5):
     return (1 - 2 * precision * recall / (precision + recall + 1e-7)).mean()
 
 
+def _tversky(x, y, alpha, beta, gamma=1, smooth=1):
+    p, y, both = _overlap(x, y)
+    false_positive, false_negative = (p * (1 - y)).sum(), ((1 - p) * y).sum()
+    return (1 - (both + smooth) / (both + alpha * false_positive + beta * false_negative + smooth)) ** gamma
+
+
+def _focal_published(x, y, alpha=0.8, gamma=2):
+    bce = F.binary_cross_entropy_with_logits(x, y)
+    return alpha * (1 - torch.exp(-bce)) ** gamma * bce
+
+
+def _classes(x, labels, *, alpha=0.5, beta=0.5, smooth=1.0, per_sample=False):
+    """Dice or Tversky of each class (and sample): softmax, one-hot labels, sums."""
+    p = torch.softmax(x, 1)
+    y = F.one_hot(labels, x.shape[1]).movedim(-1, 1).to(p.dtype)
+    space = tuple(range(2, x.dim())) if per_sample else (0, *range(2, x.dim()))
+    both = (p * y).sum(space)
+    # Twice a Tversky of (0.5, 0.5) is a Dice, so its smoothing is half as large.
+    smooth = smooth / 2 if alpha == beta == 0.5 else smooth
+    wrong = alpha * (p.sum(space) - both) + beta * (y.sum(space) - both)
+    return (1 - (both + smooth) / (both + wrong + smooth)).mean()
+
+
+def _structure_paper(pred, mask):
+    weit = 1 + 5 * torch.abs(F.avg_pool2d(mask, kernel_size=31, stride=1, padding=15) - mask)
+    wbce = F.binary_cross_entropy_with_logits(pred, mask, reduction="none")
+    wbce = (weit * wbce).sum(dim=(2, 3)) / weit.sum(dim=(2, 3))
+    pred = torch.sigmoid(pred)
+    inter = ((pred * mask) * weit).sum(dim=(2, 3))
+    union = ((pred + mask) * weit).sum(dim=(2, 3))
+    return (wbce + 1 - (inter + 1) / (union - inter + 1)).mean()
+
+
+def _balanced(pred, gt, mask, *, largest):
+    loss = F.binary_cross_entropy(pred, gt, reduction="none")
+    return _balance(loss, gt * mask, (1 - gt) * mask, largest)
+
+
+def _ctpn(cls, box, labels, targets, inside, outside, sigma2=9.0):
+    labels = labels.view(-1)
+    keep = labels != -1
+    entropy = F.cross_entropy(cls.view(-1, 2)[keep], labels[keep])
+    cls, box, targets, inside, outside = (
+        t.view(labels.numel(), -1)[keep] for t in (cls, box, targets, inside, outside)
+    )
+    terms = outside * F.smooth_l1_loss(inside * box, inside * targets, beta=1 / sigma2, reduction="none")
+    return entropy + terms.sum() / ((labels == 1).sum() + 1)
+
+
 _register("bce", F.binary_cross_entropy_with_logits)
 _register("focal", _focal)
+_register("focal-published", _focal_published)
 _register("dice", _dice)
-_register("dice-u8", _dice)
 _register("iou", _iou)
+_register("tversky", _tversky, alpha=0.3, beta=0.7)
+_register("focal-tversky", _tversky, alpha=0.3, beta=0.7, gamma=0.75)
 _register("dice-bce", _dice_bce)
+_register("dice-classes", _classes)
+_register("dice-samples", _classes, smooth=1e-8, per_sample=True)
+_register("tversky-samples", _classes, alpha=0.3, beta=0.7, smooth=1e-8, per_sample=True)
 _register("structure", _structure)
+_register("structure-paper", _structure_paper)
 _register("contour", _contour)
 _register("boundary", _boundary)
 _register("cross-entropy", F.cross_entropy)
+_register("balance", _balanced, largest=_sort)
+_register("mask-dice", _mask_dice)
+_register("mask-l1", _mask_l1)
+_register("smooth-l1", F.smooth_l1_loss)
+_register("ctpn", _ctpn)
 
 
-# How they run.
+# ---- How they run ----------------------------------------------------------------------------------------------------
+
+
+def tensor(array: np.ndarray) -> torch.Tensor:
+    if array.dtype.name == "bfloat16":
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
+
+
+def takes_bytes(loss, case, inputs):
+    """`loss` where its targets come as bytes: torch wants them in the prediction's type, and labels in int64."""
+    dtype = tensor(inputs[case.predictions[0]]).dtype
+    wanted = [
+        (torch.int64 if name in case.labels else dtype) if array.dtype == np.uint8 else None
+        for name, array in inputs.items()
+    ]
+    if not any(wanted):
+        return loss
+    return lambda *tensors: loss(*(t if to is None else t.to(to) for t, to in zip(tensors, wanted)))
 
 
 class Runner:
     def __init__(self, loss, case, inputs):
-        self._loss = loss
-        tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
+        self.differs = loss.why if isinstance(loss, Differs) else ""
+        self._loss = loss.loss if isinstance(loss, Differs) else loss
+        tensors = {name: tensor(array) for name, array in inputs.items()}
         self._predictions = [tensors[name].clone().requires_grad_() for name in case.predictions]
         self._inputs = list({**tensors, **dict(zip(case.predictions, self._predictions))}.values())
 
+    def _call(self):
+        loss = self._loss(*self._inputs)
+        return loss["loss"] if isinstance(loss, dict) else loss
+
     def forward(self):
         with torch.no_grad():
-            return self._loss(*self._inputs)
+            return self._call()
 
     def step(self):
         self.clear()
-        loss = self._loss(*self._inputs)
+        loss = self._call()
         loss.backward()
         return loss.detach()
 
@@ -204,26 +295,46 @@ class Runner:
         return float(result)
 
     def gradients(self) -> list[np.ndarray]:
-        return [p.grad.numpy() for p in self._predictions]
+        return [p.grad.float().numpy() for p in self._predictions]
 
     def clear(self) -> None:
         for p in self._predictions:
             p.grad = None  # zero_grad's default
 
 
+def runner(losses, case, inputs):
+    """A runner of the case's loss in a table like LOSSES; None where it has none."""
+    loss = losses.get(case.name)
+    if loss is None:
+        return None
+    if isinstance(loss, Differs):
+        return Runner(Differs(takes_bytes(loss.loss, case, inputs), loss.why), case, inputs)
+    return Runner(takes_bytes(loss, case, inputs), case, inputs)
+
+
+def own(case, inputs, mood):
+    return Runner(case.make_class(segloss.torch), case, inputs)
+
+
 def eager(case, inputs, mood):
-    return Runner(LOSSES[case.name], case, inputs) if case.name in LOSSES else None
+    return runner(LOSSES, case, inputs)
+
+
+def _compiled(loss, case, inputs):
+    return Runner(torch.compile(takes_bytes(loss, case, inputs)), case, inputs)
 
 
 def compiled(case, inputs, mood):
-    return Runner(torch.compile(LOSSES[case.name]), case, inputs) if case.name in LOSSES else None
+    if case.name not in LOSSES:
+        return None
+    torch._dynamo.reset()  # each case is a program of its own: none is a recompilation of the one before
+    return _compiled(LOSSES[case.name], case, inputs)
 
 
 def tuned(case, inputs, mood):
     if "largest" not in getattr(LOSSES.get(case.name), "keywords", {}):
         return None
-    loss = functools.partial(LOSSES[case.name], largest=_topk_unsorted)
-    return Runner(torch.compile(loss), case, inputs)
+    return _compiled(functools.partial(LOSSES[case.name], largest=_topk_unsorted), case, inputs)
 
 
-CONTENDERS = {"torch eager": eager, "torch.compile": compiled, "torch.compile tuned": tuned}
+CONTENDERS = {"segloss.torch": own, "torch eager": eager, "torch.compile": compiled, "torch.compile tuned": tuned}
