@@ -1330,12 +1330,18 @@ typedef struct segloss_program_pointer {
 int32_t segloss_program_outputs(const void *program, int64_t size, const segloss_tensor *arrays, int32_t count,
                                 int64_t *statistics, int64_t *parts, segloss_tensor *value, segloss_error *error);
 
+/* How many passes over such arrays value and gradient take in one call: 1 where the gradient's factors follow from the shapes,
+   as those of a mean over all elements, else 2. */
+int32_t segloss_program_passes(const void *program, int64_t size, const segloss_tensor *arrays, int32_t count, int32_t *passes,
+                               segloss_error *error);
+
 /* Statistics, parts and value. Each may be NULL; lengths are in doubles. The value is rounded once, to its tensor's type. */
 int32_t segloss_program_forward(const void *program, int64_t size, const segloss_tensor *arrays, int32_t count,
                                 double *statistics, int64_t length, double *parts, int64_t parts_length,
                                 const segloss_tensor *value, segloss_error *error);
 
-/* The same, and the gradients for an upstream factor of 1 (as below): one call in place of two, for what is small. */
+/* The same, and the gradients for an upstream factor of 1 (as below): one call in place of two, for what is small or
+   takes one pass. */
 int32_t segloss_program_value_and_gradient(const void *program, int64_t size, const segloss_tensor *arrays, int32_t count,
                                            double *statistics, int64_t length, double *parts, int64_t parts_length,
                                            const segloss_tensor *value, const segloss_tensor *const *gradients,

@@ -52,6 +52,7 @@ struct Request {
         case outputs(
             statistics: UnsafeMutablePointer<Int64>?, parts: UnsafeMutablePointer<Int64>?,
             value: UnsafeMutablePointer<segloss_tensor>?)
+        case passes(UnsafeMutablePointer<Int32>)
         /// With gradients for a factor of 1, if any are wanted.
         case forward(UnsafeMutablePointer<Double>?, Int64, Parts, [Tensor?])
         case value(UnsafePointer<Double>?, Int64, Parts)
@@ -95,14 +96,21 @@ struct Request {
             statistics?.pointee = Int64(loss.statisticsCount)
             parts?.pointee = Int64(count + extraParts)
             value?.pointee = dense(loss.predictions[0].type == .f64 ? .f64 : .f32, Extents())
+        case .passes(let passes): passes.pointee = Int32(loss.passes)
         case .forward(let statistics, let length, let out, let gradients):
             if statistics != nil { try loss.requireStatistics(count: Int(length)) }
-            let sums = try loss.statistics()
-            if let statistics {
+            func keep(_ sums: [Double]) {
+                guard let statistics else { return }
                 for (i, sum) in sums.enumerated() { statistics[i] = sum }
             }
-            guard out.memory != nil || out.value != nil || !gradients.isEmpty else { return }
-            try deliver(loss.finish(sums, gradOutput: 1, gradients: gradients), to: out)
+            if !gradients.isEmpty {
+                let (sums, parts) = try loss.evaluate(gradOutput: 1, gradients: gradients)
+                keep(sums)
+                return try deliver(parts, to: out)
+            }
+            let sums = try loss.statistics()
+            keep(sums)
+            if out.memory != nil || out.value != nil { try deliver(loss.parts(sums), to: out) }
         case .value(let statistics, let length, let out):
             try deliver(loss.parts(added(statistics, length, count: loss.statisticsCount)), to: out)
         case .gradient(let statistics, let length, let factor, let gradients):
@@ -141,6 +149,7 @@ struct Request {
             parts?.pointee = 0
             let shape = moves ? Extents([shape[0]] + (2..<rank).map { shape[$0] } + [shape[1]]) : shape
             value?.pointee = dense(areElements || prediction.type == .f64 ? prediction.type : .f32, shape)
+        case .passes(let passes): passes.pointee = 2
         case .forward(_, _, let out, let gradients):
             let value = out.value.map(inOrder)
             guard !gradients.isEmpty else { return try run(nil, value, [nil, nil]) }
@@ -409,7 +418,27 @@ public func segloss_program_outputs(
     _ statistics: UnsafeMutablePointer<Int64>!, _ parts: UnsafeMutablePointer<Int64>!,
     _ value: UnsafeMutablePointer<segloss_tensor>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    // Nothing is read.
+    withShapes(program, size, arrays, count, error) { (program) throws(LossError) in
+        try program.run(.outputs(statistics: statistics, parts: parts, value: value))
+    }
+}
+
+@_cdecl("segloss_program_passes") @implementation
+public func segloss_program_passes(
+    _ program: UnsafeRawPointer!, _ size: Int64, _ arrays: UnsafePointer<segloss_tensor>!, _ count: Int32,
+    _ passes: UnsafeMutablePointer<Int32>!, _ error: UnsafeMutablePointer<segloss_error>!
+) -> Int32 {
+    withShapes(program, size, arrays, count, error) { (program) throws(LossError) in
+        guard let passes else { throw LossError(.nullPointer, "passes: expected a number, got NULL") }
+        try program.run(.passes(passes))
+    }
+}
+
+/// On arrays of which nothing is read.
+private func withShapes(
+    _ program: UnsafeRawPointer?, _ size: Int64, _ arrays: UnsafePointer<segloss_tensor>?, _ count: Int32,
+    _ error: UnsafeMutablePointer<segloss_error>?, _ body: (Program) throws(LossError) -> Void
+) -> Int32 {
     let shapes = UnsafeBufferPointer(start: arrays, count: arrays == nil ? 0 : min(max(0, Int(count)), maxArrays)).map {
         array in
         var shape = array
@@ -417,11 +446,7 @@ public func segloss_program_outputs(
         return shape
     }
     return shapes.withUnsafeBufferPointer { shapes in
-        withProgram(
-            program, size, arrays == nil ? nil : shapes.baseAddress, count, error
-        ) { (program) throws(LossError) in
-            try program.run(.outputs(statistics: statistics, parts: parts, value: value))
-        }
+        withProgram(program, size, arrays == nil ? nil : shapes.baseAddress, count, error, body)
     }
 }
 

@@ -30,6 +30,9 @@ public protocol Loss {
     /// Appends what is not a sum (selections) to the sums of the whole batch.
     func select(_ statistics: inout [Double], _ histograms: [UInt32]) throws(LossError)
     func parts(_ statistics: [Double]) throws(LossError) -> Parts
+    /// What `gradient` needs of the parts, where that depends on shapes and options alone: then one pass gives value and
+    /// gradient.
+    var partsOfGradient: Parts? { get }
     /// What a block's outputs 0, 1, … are views of: the gradients themselves, if a loss does not say otherwise.
     func outputs(_ gradients: [Tensor?]) -> [Tensor?]
     /// Writes the block's gradients to its outputs, each after the last read of its own prediction.
@@ -45,6 +48,7 @@ extension Loss {
     public func prepared() throws(LossError) -> Self { self }
     public var gradientPlan: Plan { plan }
     public var worksInPlace: Bool { true }
+    public var partsOfGradient: Parts? { nil }
 
     public func outputs(_ gradients: [Tensor?]) -> [Tensor?] { gradients }
 
@@ -60,12 +64,18 @@ extension Loss {
     public func select(_ statistics: inout [Double], _ histograms: [UInt32]) throws(LossError) {}
 
     /// The first phase: an array that depends on the inputs alone.
-    public func statistics() throws(LossError) -> [Double] { try prepared().swept() }
+    public func statistics() throws(LossError) -> [Double] {
+        let loss = try prepared()
+        return try loss.swept { loss.accumulate($0) }
+    }
 
-    private func swept() throws(LossError) -> [Double] {
+    private func swept(
+        writing gradients: [Tensor?] = [], _ body: (Block) -> Void
+    ) throws(LossError) -> [Double] {
         var sweep = plan.sweep
         sweep.checksValues = true
-        let result = try sweep.run { accumulate($0) }
+        if !gradients.isEmpty { sweep.outputs = outputs(gradients) }
+        let result = try sweep.run(body)
         var statistics = collect(result.sums, groups: sweep.groups)
         try select(&statistics, result.histograms)
         return statistics
@@ -85,12 +95,33 @@ extension Loss {
 
     /// Both phases.
     public func callAsFunction(gradOutput: Double, gradients: [Tensor?]) throws(LossError) -> Parts {
+        try evaluate(gradOutput: gradOutput, gradients: gradients).parts
+    }
+
+    /// Both phases, and what the first one gave.
+    public func evaluate(
+        gradOutput: Double, gradients: [Tensor?]
+    ) throws(LossError) -> (statistics: [Double], parts: Parts) {
         let gradients = try checked(gradients)
         let loss = try prepared()
-        let parts = try parts(loss.swept())
+        if let known = loss.onePass, gradients.contains(where: { $0 != nil }) {
+            let statistics = try loss.swept(writing: gradients) { b in
+                loss.accumulate(b)
+                loss.gradient(b, known, times: gradOutput)
+            }
+            return (statistics, try parts(statistics))
+        }
+        let statistics = try loss.swept { loss.accumulate($0) }
+        let parts = try parts(statistics)
         try loss.writeGradients(parts, gradOutput, gradients)
-        return parts
+        return (statistics, parts)
     }
+
+    /// Passes over the inputs that value and gradient take together.
+    public var passes: Int { onePass == nil ? 2 : 1 }
+
+    /// A call that is refused for a value leaves the gradients as they were: then the values come first.
+    private var onePass: Parts? { plan.sweep.refusesValues ? nil : partsOfGradient }
 
     public func requireStatistics(count: Int) throws(LossError) {
         guard count == statisticsCount else {

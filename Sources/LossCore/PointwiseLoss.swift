@@ -106,6 +106,13 @@ public struct PointwiseLoss<Term: PointwiseTerm>: ItemLoss {
         return Parts(loss: outer.value, mean: mean, count: s[1], factor: outer.slope / divisor)
     }
 
+    /// Without a mask all elements count.
+    public var partsOfGradient: Parts? {
+        let isMean = planes.classes.reduction == .mean
+        guard !term.isOfMean, !isMean || (mask == nil && planes.classes.ignored == nil), pred.count > 0 else { return nil }
+        return Parts(loss: 0, mean: 0, count: 0, factor: 1 / (isMean ? Double(pred.count) : 1))
+    }
+
     public func outputs(_ gradients: [Tensor?]) -> [Tensor?] { planes.outputs(gradients[0]) }
 
     public func gradient(_ b: Block, _ parts: Parts, times factor: Double) {

@@ -13,6 +13,11 @@ extension Sweep {
         return operand.isProbability && !kernels.is_probability(values, operand.exempt ?? .nan, padded)
     }
 
+    /// Whether any value is.
+    var refusesValues: Bool {
+        execution.nonFinite == .refuse || inputs.contains { $0.isProbability || $0.labels != nil }
+    }
+
     /// Checks a block of operand i.
     func accepts(_ i: Int, _ values: UnsafeRawPointer, _ padded: Int) -> Bool {
         !isRefused(inputs[i], values, padded)

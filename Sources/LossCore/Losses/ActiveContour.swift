@@ -129,6 +129,8 @@ public struct ActiveContourLoss: Loss {
         }
     }
 
+    private var lengthCount: Double { Double(planes) * Double(steps.rows) * Double(steps.columns) }
+
     public func collect(_ sums: [Double], groups: Int) -> [Double] {
         var length = 0.0
         var region = 0.0
@@ -136,7 +138,7 @@ public struct ActiveContourLoss: Loss {
             length += sums[group * Self.sums]
             region += sums[group * Self.sums + 1]
         }
-        return [length, Double(planes) * Double(steps.rows) * Double(steps.columns), region, Double(pred.count)]
+        return [length, lengthCount, region, Double(pred.count)]
     }
 
     public func parts(_ s: [Double]) -> Parts {
@@ -148,6 +150,10 @@ public struct ActiveContourLoss: Loss {
     }
 
     // MARK: Gradient
+
+    public var partsOfGradient: Parts? {
+        Parts(loss: 0, length: 0, region: 0, lengthCount: lengthCount, count: Double(pred.count))
+    }
 
     public func gradient(_ b: Block, _ parts: Parts, times factor: Double) {
         guard let geometry = b.geometry else { return }

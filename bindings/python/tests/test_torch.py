@@ -749,3 +749,51 @@ def test_example(tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def in_process(script):
+    """What a script prints."""
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_losses_run_on_pytorchs_threads():
+    """No pool beside PyTorch's own; one thread where it has one, as in a DataLoader's worker."""
+    started, again, serial = map(
+        int,
+        in_process("""
+            import os, torch
+            import segloss.torch as st
+            tasks = lambda: len(os.listdir("/proc/self/task"))
+            torch.set_num_threads(3)
+            p, y = torch.rand(2_000_000, requires_grad=True), torch.rand(2_000_000)
+            before = tasks()
+            st.DiceLoss()(p, y).backward()  # OpenMP's team, which PyTorch starts with its first large operation
+            started = tasks() - before
+            (p.detach() * 2).sum()
+            torch.set_num_threads(1)
+            st.DiceLoss()(p, y).backward()
+            print(started, tasks() - before - started, torch.get_num_threads())
+        """),
+    )
+    assert started == 2
+    assert again == 0
+    assert serial == 1
+
+
+def test_fork_while_pytorch_has_a_team():
+    """The team stays behind in the parent: the child computes with threads of its own, the same bits."""
+    parent, child = in_process("""
+        import os, torch
+        import segloss.torch as st
+        torch.set_num_threads(2)
+        p, y = torch.rand(1_000_000), torch.rand(1_000_000)
+        value = st.DiceLoss()(p, y).item()
+        reading, writing = os.pipe()
+        if os.fork() == 0:
+            os.write(writing, repr(st.DiceLoss()(p, y).item()).encode())
+            os._exit(0)
+        print(value, os.read(reading, 100).decode())
+    """)
+    assert parent == child

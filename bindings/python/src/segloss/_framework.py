@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import inspect
 import json
+import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from . import LOSSES
+from . import LOSSES, _abi
 from ._loss import Loss
 from ._program import Program
+
+
+def share_team(library: Path) -> None:
+    """Has losses run on the OpenMP team that a framework's library computes with: its threads go on looking for work for a
+    while after each operation, and a pool of ours would have to share the processors with them."""
+    try:
+        host = ctypes.CDLL(str(library), mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
+        parallel, max_threads = host.GOMP_parallel, host.omp_get_max_threads
+    except (OSError, AttributeError):
+        return  # built without OpenMP: the pool it is
+    _abi.set_openmp(ctypes.cast(parallel, ctypes.c_void_p), ctypes.cast(max_threads, ctypes.c_void_p))
 
 
 def function_name(class_name: str) -> str:

@@ -119,6 +119,16 @@ class Program:
         self.check(status, error)
         return statistics.value, parts.value, value
 
+    def passes(self, tensors: Sequence[_abi.Tensor]) -> int:
+        """How many passes over such arrays value and gradient take in one call."""
+        arrays = (_abi.Tensor * max(1, len(tensors)))(*tensors)
+        passes, error = ctypes.c_int32(), _abi.Error()
+        status = _abi.program_passes(
+            self.address, self.size, addressof(arrays), len(tensors), ctypes.byref(passes), ctypes.byref(error)
+        )
+        self.check(status, error)
+        return passes.value
+
 
 class Plan:
     """A program on arrays of certain types, shapes and strides: what is looked up once and used at every step.

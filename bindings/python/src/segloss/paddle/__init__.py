@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
+from pathlib import Path
 from typing import Any
 
 import paddle
@@ -201,3 +203,8 @@ def db_step(prob, thresh, k: float = 50):
         In prob's shape and type.
     """
     return _value(_framework.configured(_DBStep, {"k": k}), (prob, thresh), {})
+
+
+# Paddle computes with one thread unless it is told otherwise: then there is no team to share.
+if os.environ.get("OMP_NUM_THREADS", "1") != "1":
+    _framework.share_team(Path(paddle.__file__).parent / "base" / "libpaddle.so")

@@ -36,11 +36,14 @@ class Plan(_program.Plan):
     """A program on tensors."""
 
     def __init__(self, program: Program, arrays: Sequence[Tensor], has_gradient: bool):
-        super().__init__(program, _described(arrays))
+        described = _described(arrays)
+        super().__init__(program, described)
         self.has_gradient = has_gradient
         self.dtype = _DTYPES[self.value_type]
         # A second call would cost more than a second pass over these elements: value and gradient in one.
         self.is_small = program.is_reduced and sum([array.numel() for array in arrays]) <= _SMALL
+        # So it is where one pass gives both, as long as no factor from above asks for another gradient.
+        self.at_once = self.is_small or (program.is_reduced and program.passes(described) == 1)
 
 
 def value_type(program: Program, prediction: Tensor, is_map: bool) -> torch.dtype:
@@ -158,7 +161,7 @@ class Evaluate(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, plan: Plan, reduction: Reduction | None, *arrays: Tensor):
-        if plan.is_small and reduction is None:
+        if plan.at_once and reduction is None:
             wanted = ctx.needs_input_grad[2 : 2 + plan.program.predictions]
             value, parts, ctx.memory, ctx.at, ctx.gradients = forward_with_gradient(plan, arrays, wanted)
             ctx.count = plan.count
@@ -179,6 +182,7 @@ class Evaluate(torch.autograd.Function):
         predictions = plan.program.predictions
         gradients, ctx.gradients = ctx.gradients, None
         if gradients is None or grad_output.item() != 1:
+            plan.at_once = plan.is_small
             wanted = ctx.needs_input_grad[2 : 2 + predictions]
             gradients = backward(plan, arrays, ctx.at, ctx.count, grad_output, wanted)
         if torch.is_grad_enabled():  # create_graph: what is made of these gradients has none by itself
