@@ -10,7 +10,7 @@ import segloss
 from segloss import _abi
 from segloss._tensor import view
 
-import golden
+from segloss._command import golden
 import reference_windows as ref
 from support import (
     LAYOUTS,

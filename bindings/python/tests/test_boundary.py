@@ -10,7 +10,7 @@ import pytest
 import segloss
 from segloss import _abi
 
-import golden
+from segloss._command import golden
 import reference_boundary as ref
 from boundary_cases import SIZES, blobs, draw, run
 from frameworks import framework

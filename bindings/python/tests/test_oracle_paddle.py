@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import segloss
 
-import golden
+from segloss._command import golden
 import reference as ref
 from frameworks import framework
 from support import SMALL, check_gradient, probabilities, scene

@@ -27,22 +27,28 @@ def call_parameters(cls: type[Loss]) -> list[inspect.Parameter]:
     return list(inspect.signature(bound).parameters.values())[1:]
 
 
-def options(cls: type[Loss]) -> dict[str, inspect.Parameter]:
-    """The parameters of a constructor, those included that it hands on to its base, by the names of a function's keywords:
-    where an argument of the call has a name already, the option goes by C's, or is the same number."""
+def constructor(cls: type[Loss]) -> dict[str, inspect.Parameter]:
+    """The parameters of a constructor, those included that it hands on to its base."""
     parameters: dict[str, inspect.Parameter] = {}
     for base in cls.__mro__:
         if "__init__" not in vars(base):
             continue
-        found = list(inspect.signature(base.__init__).parameters.values())[1:]
+        found = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
         kinds = [inspect.Parameter.KEYWORD_ONLY] + [inspect.Parameter.POSITIONAL_OR_KEYWORD] * (not parameters)
-        parameters = {p.name: p for p in found if p.kind in kinds} | parameters
+        parameters |= {p.name: p for p in found if p.kind in kinds and p.name not in parameters}
         if all(p.kind is not p.VAR_KEYWORD for p in found):
             break
+    return parameters
+
+
+def options(cls: type[Loss]) -> dict[str, inspect.Parameter]:
+    """The parameters of a constructor by the names of a function's keywords: where an argument of the call has a name
+    already, the option goes by C's, or is the same number."""
+    parameters = constructor(cls)
     call = {p.name for p in call_parameters(cls)}
     of_c = {python: c for c, python in cls._names.items()}
     names = {name: of_c.get(name) if name in call else name for name in parameters}
-    return {names[name]: parameter for name, parameter in parameters.items() if names[name] is not None}
+    return {new: parameters[name] for name, new in names.items() if new is not None}
 
 
 def function_signature(cls: type[Loss]) -> inspect.Signature:
