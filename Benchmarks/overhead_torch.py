@@ -10,9 +10,8 @@ import argparse
 import statistics
 import time
 
-import torch
-
 import segloss.torch as st
+import torch
 
 
 class Empty(torch.autograd.Function):

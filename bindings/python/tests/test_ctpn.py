@@ -7,12 +7,11 @@ import pickle
 
 import numpy as np
 import pytest
-import segloss
-from segloss import _abi
-
-from segloss._command import golden
 import reference_ctpn as ref
+import segloss
 from ctpn_cases import NUMBERS, PREDICTIONS, draw, heads, rows, run
+from segloss import _abi
+from segloss._command import golden
 from support import (
     LAYOUTS,
     PREDICTION_TYPES,

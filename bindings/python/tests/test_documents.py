@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_c_boundary import compiler, program, run  # noqa: F401
-
 import segloss
+from test_c_boundary import compiler, program, run  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[3]
 # Their snippets run in the framework's own tests, in a process of its own.

@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import segloss
-
 from ctpn_cases import draw, page
 from frameworks import framework_elsewhere
-from support import check_gradient
 from segloss._command import golden
+from support import check_gradient
 
 framework_elsewhere("tensorflow")
 

@@ -5,17 +5,16 @@ import math
 
 import numpy as np
 import pytest
-
-from segloss._command import golden
 import reference as ref
 import reference_overlap as overlap
 import reference_pointwise as pointwise
 from frameworks import framework
+from segloss._command import golden
 from segloss._command.golden import b, m, mt, p, soft, t, ts, x, y
 from support import SCENES, UNSIGNED, scene, total
 
 torch = framework("torch")
-import upstream_torch as up  # noqa: E402  (needs torch)
+import upstream_torch as up
 
 SHAPE = (3, 7, 11)
 

@@ -6,12 +6,11 @@ import pickle
 
 import numpy as np
 import pytest
+import reference_windows as ref
 import segloss
 from segloss import _abi
-from segloss._tensor import view
-
 from segloss._command import golden
-import reference_windows as ref
+from segloss._tensor import view
 from support import (
     LAYOUTS,
     PREDICTION_TYPES,

@@ -7,11 +7,22 @@ import inspect
 import json
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from . import LOSSES
 from ._loss import Loss
 from ._program import Program
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def remembered(count: int | None = None, *, typed: bool = False) -> Callable[[F], F]:
+    """`functools.lru_cache` of functions whose types should still be known."""
+
+    def decorate(function: F) -> F:
+        return cast(F, functools.lru_cache(maxsize=count, typed=typed)(function))
+
+    return decorate
 
 
 def function_name(class_name: str) -> str:
@@ -65,7 +76,7 @@ def documented(cls: type[Loss], options: str) -> str:
     return f"{before}\n{inspect.cleandoc(options)}{inputs}{after}\n"
 
 
-@functools.cache
+@remembered()
 def _keywords(cls: type[Loss]) -> tuple[frozenset[str], dict[str, str]]:
     """Those of a call, and those of the constructor with the constructor's names."""
     call = frozenset(parameter.name for parameter in call_parameters(cls))
@@ -79,7 +90,7 @@ def plain(value: Any) -> Any:
     return tuple(map(plain, value)) if isinstance(value, (list, tuple)) else value
 
 
-@functools.lru_cache(maxsize=256, typed=True)
+@remembered(256, typed=True)
 def _configured(cls: type[Any], **options: Any) -> Any:
     return cls(**options)
 
@@ -122,7 +133,7 @@ def tail(given: dict[str, Any], ordered: tuple[Any, ...]) -> str:
     return "|" + "".join(["-" if array is None else "+" for array in ordered]) + "|" + ",".join(numbers)
 
 
-@functools.lru_cache(maxsize=256)
+@remembered(256)
 def _parsed(text: str) -> tuple[Loss, str, dict[str, float]]:
     described, present, numbers = text.rsplit("|", 2)
     name, positional, named = json.loads(described)

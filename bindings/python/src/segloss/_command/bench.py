@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-
 import segloss
 
 from . import console, names, scenes
@@ -47,7 +46,7 @@ def floor_bytes(inputs: tuple[scenes.Array, ...], predictions: tuple[int, ...]) 
 
 
 def run(chosen: Sequence[str], size: int, seconds: float) -> None:
-    classes = [names.find_loss(name) for name in chosen] or list(segloss.LOSSES.values())
+    classes: list[Any] = [names.find_loss(name) for name in chosen] or list(segloss.LOSSES.values())
     if size < 8:
         raise ValueError(f"--size: expected at least 8, got {size}")
     scene = scenes.random((8, size, size), np.float32)
@@ -64,8 +63,8 @@ def run(chosen: Sequence[str], size: int, seconds: float) -> None:
         out: Any = tuple(np.empty_like(inputs[i]) for i in predictions)
         if len(out) == 1 and not isinstance(loss, segloss.CTPNLoss):
             (out,) = out
-        warm = _median(lambda: loss.value_and_grad(*inputs, out=out), seconds)  # noqa: B023  (called at once)
-        fresh = _median(lambda: _fresh(loss, inputs), seconds)  # noqa: B023
+        warm = _median(lambda: loss.value_and_grad(*inputs, out=out), seconds)
+        fresh = _median(lambda: _fresh(loss, inputs), seconds)
         floor = floor_bytes(inputs, predictions) / speed
         rows.append((cls.__name__, *(f"{1e3 * t:.1f}" for t in (fresh, warm, floor)), f"{warm / floor:.1f}"))
     console.table(rows, ("loss", "fresh ms", "warm ms", "floor ms", "warm / floor"), right=(1, 2, 3, 4))

@@ -20,7 +20,6 @@ import time
 from typing import Any
 
 import numpy as np
-
 import segloss
 
 from .. import _abi
@@ -53,9 +52,9 @@ def largest_difference(loss: Any, scene: scenes.Scene) -> float:
                 value = loss(*moved)
                 values.append(value["loss"] if isinstance(value, dict) else value)
             slope = (values[0] - values[1]) / (2 * _STEP)
-            worst = max(worst, abs(slope - gradient[at]))
-            largest = max(largest, abs(gradient[at]))
-    return float(worst / largest)
+            worst = max(worst, float(abs(slope - gradient[at])))
+            largest = max(largest, float(abs(gradient[at])))
+    return worst / largest
 
 
 def bits(loss: Any, scene: scenes.Scene) -> str:
@@ -81,7 +80,7 @@ def work(threads: int) -> dict[str, Any]:
                 except AssertionError as error:
                     failures.append(str(error))
         for options in names.variants(cls):
-            loss: Any = cls(**options)  # type: ignore[arg-type]
+            loss: Any = cls(**options)
             share = largest_difference(loss, small)
             difference = max(difference, share)
             if not share <= _TOLERANCE:

@@ -57,7 +57,9 @@ def one(name: str) -> None:
     if is_loss:
         function = names.functions_of(of)
         console.heading("Elsewhere")
-        _indented(f"segloss.torch.{of.__name__}, .paddle, .tensorflow; segloss.torch.{function}, … and segloss.jax.{function}")
+        _indented(
+            f"segloss.torch.{of.__name__}, .paddle, .tensorflow; segloss.torch.{function}, … and segloss.jax.{function}"
+        )
         _indented(f"C: segloss_{of._description.name}")
 
 

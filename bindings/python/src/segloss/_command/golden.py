@@ -13,7 +13,6 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
-
 import segloss
 
 # ---------------------------------------------------------------- inputs: k = 0..83, two images of 6 x 7
@@ -187,11 +186,15 @@ class Case:
             check_gradient(gradient, printed[:2], entries, f"{self.name}, gradient {i}")
 
 
-def _balance(main: str, ratio: float = 3, labels: Any = y, **options: Any) -> tuple[Any, tuple[Any, ...]]:
+def _balance(main: Any, ratio: float = 3, labels: Any = y, **options: Any) -> tuple[Any, tuple[Any, ...]]:
     return segloss.BalanceLoss(main_loss_type=main, negative_ratio=ratio, **options), (p, labels, m)
 
 
-_four = [a.reshape(2, 1, 6, 7) for a in (x, p, y)]
+def _of(loss: str, variant: str, *weight: str) -> Any:
+    return segloss.LOSSES[loss](*map(float, weight), variant=variant)
+
+
+_four = tuple(a.reshape(2, 1, 6, 7) for a in (x, p, y))
 _single: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "mask dice": (segloss.MaskDiceLoss(), (p, y, m)),
     "balance dice r3": _balance("DiceLoss"),
@@ -237,20 +240,20 @@ CASES = [
         for name, printed in CROSS_ENTROPY.items()
     ),
     *(
-        Case(f"structure {variant}", segloss.StructureLoss(variant=variant), (_four[0], _four[2]), row[0], (row[1:],))
-        for variant, row in STRUCTURE.items()
+        Case(f"structure {name}", _of("StructureLoss", name), _four[::2], row[0], (row[1:],))
+        for name, row in STRUCTURE.items()
     ),
     *(
-        Case(
-            f"contour {name}",
-            segloss.ActiveContourLoss(float(name.split()[1]), variant=name.split()[0]),
-            (_four[1], _four[2]),
-            row[0],
-            (row[1:],),
-        )
+        Case(f"contour {name}", _of("ActiveContourLoss", *name.split()), _four[1:], row[0], (row[1:],))
         for name, row in CONTOUR.items()
     ),
-    Case("ctpn", segloss.CTPNLoss(), ctpn_inputs(), CTPN["loss"], (CTPN_GRADIENTS[0], (*CTPN_GRADIENTS[1], "", CTPN_BOX_17))),
+    Case(
+        "ctpn",
+        segloss.CTPNLoss(),
+        ctpn_inputs(),
+        CTPN["loss"],
+        (CTPN_GRADIENTS[0], (*CTPN_GRADIENTS[1], "", CTPN_BOX_17)),
+    ),
 ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 
 import segloss
@@ -57,5 +58,5 @@ def show() -> None:
     print("\nMore: python -m segloss explain LOSS | check | bench | gallery OUT.png, and --help")
 
 
-def _wrapped(words: object) -> str:
-    return textwrap.fill(", ".join(words), 80)  # type: ignore[call-overload, no-any-return]
+def _wrapped(words: Iterable[str]) -> str:
+    return textwrap.fill(", ".join(words), 80)

@@ -157,7 +157,7 @@ class Evaluate(torch.autograd.Function):
     """A loss in eager mode: statistics in the forward, the gradient in the backward, times whatever comes from above."""
 
     @staticmethod
-    def forward(ctx, plan: Plan, reduction: Reduction | None, *arrays: Tensor):
+    def forward(ctx: Any, plan: Plan, reduction: Reduction | None, *arrays: Tensor) -> Any:
         if plan.is_small and reduction is None:
             wanted = ctx.needs_input_grad[2 : 2 + plan.program.predictions]
             value, parts, ctx.memory, ctx.at, ctx.gradients = forward_with_gradient(plan, arrays, wanted)
@@ -173,7 +173,7 @@ class Evaluate(torch.autograd.Function):
         return value, parts
 
     @staticmethod
-    def backward(ctx, grad_output: Tensor, *_):
+    def backward(ctx: Any, grad_output: Tensor, *_: Any) -> Any:
         arrays = ctx.saved_tensors
         plan = ctx.plan
         predictions = plan.program.predictions
@@ -190,11 +190,11 @@ class _Once(torch.autograd.Function):
     """A gradient that says what it depends on, so that differentiating it is an error and not silence."""
 
     @staticmethod
-    def forward(ctx, gradient: Tensor, *sources: Tensor) -> Tensor:
+    def forward(ctx: Any, gradient: Tensor, *sources: Tensor) -> Tensor:
         return gradient.view_as(gradient)
 
     @staticmethod
-    def backward(ctx, *_):
+    def backward(ctx: Any, *_: Any) -> None:
         raise RuntimeError(_SECOND)
 
 
@@ -227,7 +227,7 @@ def _op_fake(predictions: list[Tensor], constants: list[Tensor], program: str) -
     )
 
 
-def _op_setup(ctx, inputs, output) -> None:
+def _op_setup(ctx: Any, inputs: Any, output: Any) -> None:
     predictions, constants, ctx.program = inputs
     _, parts, statistics = output
     ctx.mark_non_differentiable(parts, statistics)
@@ -235,7 +235,7 @@ def _op_setup(ctx, inputs, output) -> None:
     ctx.save_for_backward(*predictions, *constants, statistics)
 
 
-def _backward_operator(name: str):
+def _backward_operator(name: str) -> Any:
     def run(
         factor: Tensor, predictions: list[Tensor], constants: list[Tensor], statistics: Tensor, program: str
     ) -> list[Tensor]:
@@ -249,7 +249,7 @@ def _backward_operator(name: str):
     ) -> list[Tensor]:
         return [torch.empty_like(prediction) for prediction in predictions]
 
-    def refuse(ctx, *_):
+    def refuse(ctx: Any, *_: Any) -> None:
         raise RuntimeError(_SECOND)
 
     _library.define(
@@ -268,7 +268,7 @@ def _operator(name: str) -> None:
     """``segloss::<name>``: arrays in, value, parts and the bits of the statistics out, with its gradient."""
     gradient = _backward_operator(name)
 
-    def derivative(ctx, grad_output: Tensor, *_):
+    def derivative(ctx: Any, grad_output: Tensor, *_: Any) -> Any:
         saved = ctx.saved_tensors
         predictions, constants = ctx.counts
         gradients = gradient(
