@@ -1,5 +1,6 @@
 # make demo    train a text detector on a real page and draw what the loss does
 # make test    everything: Swift, C and Python tests, in and against PyTorch, PaddlePaddle, TensorFlow and JAX
+# make lint    ruff, mypy and the type stubs
 # make bench   speed and memory beside the frameworks
 #
 # Each sets up what it needs in .venv and .build; Swift 6.3 and Python are all that must be there.
@@ -17,7 +18,7 @@ TESTS := bindings/python/tests
 PYTEST := $(BIN)/python -m pytest -c bindings/python/pyproject.toml -n auto --maxprocesses 4
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 
-.PHONY: all demo test bench swift-test clean
+.PHONY: all demo test lint bench swift-test clean
 all: $(LIBRARY)
 
 $(LIBRARY): $(SOURCES)
@@ -50,6 +51,11 @@ $(VENV)/.test: $(VENV)/.package bindings/python/tests/requirements-test.txt
 	@$(PIP) -r bindings/python/tests/requirements-test.txt
 	@touch $@
 
+$(VENV)/.lint: $(BIN)/python bindings/python/requirements-lint.txt
+	@echo "Installing what checks the code"
+	@$(PIP) numpy -r bindings/python/requirements-lint.txt
+	@touch $@
+
 $(VENV)/.bench: $(VENV)/.package Benchmarks/requirements.txt
 	@echo "Installing what the benchmark compares with"
 	@$(PIP) -r Benchmarks/requirements.txt
@@ -61,7 +67,13 @@ demo: $(VENV)/.demo
 swift-test:
 	swift test
 
-test: swift-test $(VENV)/.test $(VENV)/.demo
+lint: $(VENV)/.lint $(VENV)/.package
+	$(BIN)/ruff check --quiet --config bindings/python/pyproject.toml .
+	$(BIN)/ruff format --quiet --check --config bindings/python/pyproject.toml .
+	cd bindings/python && ../../$(BIN)/mypy
+	$(BIN)/python bindings/python/make_stubs.py --check
+
+test: swift-test lint $(VENV)/.test $(VENV)/.demo
 	$(BIN)/python Tests/Gates/check_levels.py $(RELEASE)
 	$(PYTEST) $(TESTS) $(FRAMEWORKS:%=--ignore=$(TESTS)/test_%.py)
 	$(foreach name,$(FRAMEWORKS),$(PYTEST) $(TESTS)/test_$(name).py &&) true

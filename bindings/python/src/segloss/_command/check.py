@@ -66,28 +66,30 @@ def bits(loss: Any, scene: scenes.Scene) -> str:
     return digest.hexdigest()
 
 
-def work(threads: int) -> dict[str, Any]:
-    """What this process finds, at its level and this number of threads: for each loss its failures and its bits."""
-    segloss.set_num_threads(threads)
+def work_of(cls: Any) -> dict[str, Any]:
+    """Failures of a loss in this process, its largest difference from finite differences, and its bits."""
     small, large = scenes.random(_SMALL, np.float64), scenes.random(_LARGE, np.float32, np.uint8)
-    found: dict[str, Any] = {}
-    for name, cls in segloss.LOSSES.items():
-        failures, difference, digests = [], 0.0, []
-        for case in golden.CASES:
-            if type(case.loss) is cls:
-                try:
-                    case.verify()
-                except AssertionError as error:
-                    failures.append(str(error))
-        for options in names.variants(cls):
-            loss: Any = cls(**options)
-            share = largest_difference(loss, small)
-            difference = max(difference, share)
-            if not share <= _TOLERANCE:
-                failures.append(f"{loss!r}: gradient and finite differences are {share:.1e} of the largest entry apart")
-            digests.append(bits(loss, large))
-        found[name] = {"failures": failures, "difference": difference, "bits": digests}
-    return {"level": segloss.instruction_set(), "losses": found}
+    failures, difference, digests = [], 0.0, []
+    for case in golden.CASES:
+        if type(case.loss) is cls:
+            try:
+                case.verify()
+            except AssertionError as error:
+                failures.append(str(error))
+    for options in names.variants(cls):
+        loss = cls(**options)
+        share = largest_difference(loss, small)
+        difference = max(difference, share)
+        if not share <= _TOLERANCE:
+            failures.append(f"{loss!r}: gradient and finite differences are {share:.1e} of the largest entry apart")
+        digests.append(bits(loss, large))
+    return {"failures": failures, "difference": difference, "bits": digests}
+
+
+def work(threads: int) -> dict[str, Any]:
+    """What this process finds of each loss, at its level and this number of threads."""
+    segloss.set_num_threads(threads)
+    return {"losses": {name: work_of(cls) for name, cls in segloss.LOSSES.items()}}
 
 
 def _at(level: str, threads: int) -> dict[str, Any]:
