@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 RELEASE := .build/release
 LIBRARY := $(RELEASE)/libsegloss.so
 SOURCES := Package.swift $(shell find Sources include -type f)
-PACKAGE := $(shell find bindings/python/src -name '*.py') bindings/python/pyproject.toml bindings/python/hatch_build.py
+PACKAGE := $(shell find bindings/python/src -name '*.py*' -not -path '*/__pycache__*') bindings/python/pyproject.toml bindings/python/hatch_build.py
 # Each framework's module is tested in a process of its own: they do not all live in one.
 FRAMEWORKS := torch paddle tensorflow jax
 TESTS := bindings/python/tests
