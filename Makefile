@@ -1,6 +1,5 @@
 # make demo    train a text detector on a real page and draw what the loss does
 # make test    everything: Swift, C and Python tests, in and against PyTorch, PaddlePaddle, TensorFlow and JAX
-# make lint    ruff, mypy and the type stubs
 # make bench   speed and memory beside the frameworks
 #
 # Each sets up what it needs in .venv and .build; Swift 6.3 and Python are all that must be there.
@@ -11,14 +10,14 @@ BIN := $(VENV)/bin
 RELEASE := .build/release
 LIBRARY := $(RELEASE)/libsegloss.so
 SOURCES := Package.swift $(shell find Sources include -type f)
-PACKAGE := $(shell find bindings/python/src -name '*.py*' -not -path '*/__pycache__*') bindings/python/pyproject.toml bindings/python/hatch_build.py
+PACKAGE := $(shell find bindings/python/src -name '*.py') bindings/python/pyproject.toml bindings/python/hatch_build.py
 # Each framework's module is tested in a process of its own: they do not all live in one.
 FRAMEWORKS := torch paddle tensorflow jax
 TESTS := bindings/python/tests
 PYTEST := $(BIN)/python -m pytest -c bindings/python/pyproject.toml -n auto --maxprocesses 4
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 
-.PHONY: all demo test lint bench swift-test clean
+.PHONY: all demo test bench swift-test clean
 all: $(LIBRARY)
 
 $(LIBRARY): $(SOURCES)
@@ -67,6 +66,8 @@ demo: $(VENV)/.demo
 swift-test:
 	swift test
 
+# Python: ruff, mypy, and whether the type stubs are those of the losses.
+.PHONY: lint
 lint: $(VENV)/.lint $(VENV)/.package
 	$(BIN)/ruff check --quiet --config bindings/python/pyproject.toml .
 	$(BIN)/ruff format --quiet --check --config bindings/python/pyproject.toml .

@@ -134,10 +134,7 @@ class Run:
         with tempfile.TemporaryFile("w+") as noise:
             process = subprocess.Popen(
                 [sys.executable, str(HERE / "measure.py"), json.dumps(spec), str(writer)],
-                pass_fds=[writer],
-                stdout=noise,
-                stderr=noise,
-                env=environment,
+                pass_fds=[writer], stdout=noise, stderr=noise, env=environment,
             )
             os.close(writer)
             try:
@@ -181,8 +178,7 @@ class Run:
     def best_peer(self, *place, tuned: bool = False) -> dict | None:
         """The fastest but segloss at (threads, case, shape, mode, mood), among published forms or among tuned ones."""
         peers = [
-            r
-            for key, r in self.results.items()
+            r for key, r in self.results.items()
             if key[:5] == place and key[5] != "segloss" and key[5].endswith(" tuned") == tuned
         ]
         return min(peers, key=lambda r: r["median"], default=None)
@@ -191,10 +187,8 @@ class Run:
 
     def report(self) -> None:
         m = self.machine
-        print(
-            f"\n{m['cpu']}, {m['cores']} cores, {m['caches']}, {m['memory_gb']} GB; {m['system']}; "
-            f"huge pages {m['huge_pages']}; {self.date.isoformat()}"
-        )
+        print(f"\n{m['cpu']}, {m['cores']} cores, {m['caches']}, {m['memory_gb']} GB; {m['system']}; "
+              f"huge pages {m['huge_pages']}; {self.date.isoformat()}")
         print(", ".join(f"{name} {version}" for name, version in self.versions.items()))
         for peer, why in self.absent.items():
             print(f"not measured: {peer} ({why.splitlines()[0]})")
@@ -222,18 +216,16 @@ class Run:
             for contender in self.contenders(*place):
                 if (r := self.results.get((*place, mood, contender))) is None:
                     continue
-                rows.append(
-                    [
-                        "" if rows else mood,
-                        contender,
-                        milliseconds(r["median"]),
-                        f"{milliseconds(r['p20'])}–{milliseconds(r['p80'])}",
-                        f"{r['median'] / cell['floor']:.1f}",
-                        f"{r['median'] / own:.1f}",
-                        "?" if r["extra"] is None else f"{r['extra'] / 1e6:.0f}",
-                        f"{r['faults']:.0f}",
-                    ]
-                )
+                rows.append([
+                    "" if rows else mood,
+                    contender,
+                    milliseconds(r["median"]),
+                    f"{milliseconds(r['p20'])}–{milliseconds(r['p80'])}",
+                    f"{r['median'] / cell['floor']:.1f}",
+                    f"{r['median'] / own:.1f}",
+                    "?" if r["extra"] is None else f"{r['extra'] / 1e6:.0f}",
+                    f"{r['faults']:.0f}",
+                ])
             groups.append(rows)
             speeds = cell["speeds"]
             notes.append(

@@ -210,12 +210,7 @@ class Worker:
                 bounds = peer.TOLERANCE.get(name, TOLERANCE)
                 agrees = value <= bounds[0] and gradient <= bounds[1]
                 self.say(
-                    "agreement",
-                    case=case.name,
-                    contender=name,
-                    value=value,
-                    gradient=gradient,
-                    largest=largest,
+                    "agreement", case=case.name, contender=name, value=value, gradient=gradient, largest=largest,
                     agrees=agrees,
                 )
                 if agrees:
@@ -250,13 +245,7 @@ class Worker:
         floor = self.streams.floor(case.passes(mode), inputs, {k: s.quantile(0.5) for k, s in streams.items()})
         speeds = {k: self.streams.bytes[k] / s.quantile(0.5) / 1e9 for k, s in streams.items()}
         self.say(
-            "cell",
-            case=case.name,
-            shape=shape,
-            mode=mode,
-            floor=floor,
-            speeds=speeds,
-            others=max(0.0, others),
+            "cell", case=case.name, shape=shape, mode=mode, floor=floor, speeds=speeds, others=max(0.0, others),
             bytes=sum(p.bytes(inputs) for p in case.passes(mode)),
             gradient_bytes=sum(inputs[name].nbytes for name in case.predictions) if mode == "step" else 0,
         )
@@ -265,21 +254,11 @@ class Worker:
             calls = len(contender.seconds)
             value, gradient, _ = differences[contender.name]
             self.say(
-                "result",
-                case=case.name,
-                shape=shape,
-                mode=mode,
-                contender=contender.name,
-                calls=calls,
-                median=contender.quantile(0.5),
-                p20=contender.quantile(0.2),
-                p80=contender.quantile(0.8),
-                minimum=min(contender.seconds),
-                cores=contender.cpu / sum(contender.seconds),
-                faults=contender.faults / calls,
-                extra=peak_extra_bytes(contender.call, runner.clear),
-                value_difference=value,
-                gradient_difference=gradient,
+                "result", case=case.name, shape=shape, mode=mode, contender=contender.name, calls=calls,
+                median=contender.quantile(0.5), p20=contender.quantile(0.2), p80=contender.quantile(0.8),
+                minimum=min(contender.seconds), cores=contender.cpu / sum(contender.seconds),
+                faults=contender.faults / calls, extra=peak_extra_bytes(contender.call, runner.clear),
+                value_difference=value, gradient_difference=gradient,
             )
             runner.clear()
 

@@ -6,6 +6,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+
 import segloss.jax as sj
 
 ROUNDS, CALLS = 41, 1000

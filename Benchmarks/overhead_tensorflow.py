@@ -12,20 +12,25 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-import segloss.tensorflow
 import tensorflow as tf
+
+import segloss.tensorflow
 
 NATIVE = "tf: mean of squared_difference"
 
 
 def losses():
     return {
-        NATIVE: lambda y_true, y_pred: tf.reduce_mean(tf.math.squared_difference(y_pred, y_true)),
+        NATIVE: lambda y_true, y_pred: tf.reduce_mean(
+            tf.math.squared_difference(y_pred, y_true)
+        ),
         "keras.losses.MeanSquaredError()": keras.losses.MeanSquaredError(),
         "keras.losses.Dice()": keras.losses.Dice(),
         "segloss.tensorflow.dice_loss": segloss.tensorflow.dice_loss,
         "segloss.tensorflow.DiceLoss()": segloss.tensorflow.DiceLoss(),
-        "segloss.tensorflow.DiceLoss(per_sample=True)": segloss.tensorflow.DiceLoss(per_sample=True),
+        "segloss.tensorflow.DiceLoss(per_sample=True)": segloss.tensorflow.DiceLoss(
+            per_sample=True
+        ),
     }
 
 
@@ -57,7 +62,9 @@ def microseconds(call, count=100):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Overhead of a loss of 64 elements in TensorFlow.")
+    parser = argparse.ArgumentParser(
+        description="Overhead of a loss of 64 elements in TensorFlow."
+    )
     parser.add_argument(
         "--rounds",
         type=int,
@@ -69,7 +76,9 @@ def main():
     y_pred = tf.constant(rng.standard_normal((1, 8, 8, 1)).astype(np.float32))
     y_true = tf.constant((rng.random((1, 8, 8, 1)) < 0.3).astype(np.float32))
     made = {name: calls(loss, y_true, y_pred) for name, loss in losses().items()}
-    print(f"{'microseconds, median':<46}{'eager':>9}{'+ grad':>9}{'function':>10}{'+ grad':>9}{'ratios + grad':>20}")
+    print(
+        f"{'microseconds, median':<46}{'eager':>9}{'+ grad':>9}{'function':>10}{'+ grad':>9}{'ratios + grad':>20}"
+    )
     times = {name: [[], [], [], []] for name in made}
     for kind in range(4):
         for name in made:
@@ -79,7 +88,10 @@ def main():
                 times[name][kind].append(microseconds(made[name][kind]))
     for name, kinds in times.items():
         # A ratio of neighbours in time: what else the machine does, it does to both.
-        ratios = [statistics.median(a / b for a, b in zip(kinds[k], times[NATIVE][k])) for k in (1, 3)]
+        ratios = [
+            statistics.median(a / b for a, b in zip(kinds[k], times[NATIVE][k]))
+            for k in (1, 3)
+        ]
         middle = [statistics.median(kind) for kind in kinds]
         print(
             f"{name:<46}"

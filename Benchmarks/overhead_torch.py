@@ -10,8 +10,9 @@ import argparse
 import statistics
 import time
 
-import segloss.torch as st
 import torch
+
+import segloss.torch as st
 
 
 class Empty(torch.autograd.Function):
