@@ -70,7 +70,7 @@ swift-test:
 .PHONY: lint
 lint: $(VENV)/.lint $(VENV)/.package
 	$(BIN)/ruff check --quiet --config bindings/python/pyproject.toml .
-	$(BIN)/ruff format --quiet --check --config bindings/python/pyproject.toml .
+	$(BIN)/ruff format --quiet --check --config bindings/python/pyproject.toml bindings Examples Tests
 	cd bindings/python && ../../$(BIN)/mypy
 	$(BIN)/python bindings/python/make_stubs.py --check
 
