@@ -71,7 +71,7 @@ swift-test:
 lint: $(VENV)/.lint $(VENV)/.package
 	$(BIN)/ruff check --quiet --config bindings/python/pyproject.toml .
 	$(BIN)/ruff format --quiet --check --config bindings/python/pyproject.toml bindings Examples Tests
-	cd bindings/python && ../../$(BIN)/mypy
+	cd bindings/python && ../../$(BIN)/mypy && ../../$(BIN)/mypy tests/typed_user.py
 	$(BIN)/python bindings/python/make_stubs.py --check
 
 test: swift-test lint $(VENV)/.test $(VENV)/.demo

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -77,6 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LookupError as error:
         print(f"segloss: {error.args[0]}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read this has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (ImportError, OSError, ValueError) as error:
         print(f"segloss: {error}", file=sys.stderr)
         return 1
