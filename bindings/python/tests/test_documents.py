@@ -1,6 +1,7 @@
 """Every Python, C and C++ snippet of the README and the guides runs, and so does every example in a docstring. A new guide
 is among them by being there."""
 
+import dataclasses
 import doctest
 import importlib
 import re
@@ -13,6 +14,8 @@ import pytest
 import segloss
 import support_table
 from frameworks import framework_elsewhere
+from segloss._command import names, scenes
+from support import PREDICTION_TYPES, TARGET_TYPES
 from test_c_boundary import compiler, program, run  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -115,6 +118,28 @@ def test_pictures_are_small():
 
 def test_the_readme_has_the_table_of_losses():
     assert support_table.table() in (ROOT / "README.md").read_text(), "not what support_table.py prints"
+
+
+@pytest.mark.parametrize("kind", PREDICTION_TYPES)
+@pytest.mark.parametrize("name", segloss.LOSSES)
+def test_every_loss_takes_every_type(name, kind):
+    """Of predictions, and of targets, in every variant; frameworks' own tests do the same with theirs."""
+    dtype = PREDICTION_TYPES[kind]
+    scene = dataclasses.replace(scenes.random((2, 5, 7), np.float64), counts=np.ones((2, 5, 7)))
+    for options in names.variants(segloss.LOSSES[name]):
+        loss = segloss.LOSSES[name](**options)
+        inputs = scenes.arguments(loss, scene)
+        predictions = scenes.predictions(loss, inputs)
+        for target in TARGET_TYPES.values():
+            typed = [
+                array.astype(dtype) if i in predictions
+                # What names a class stays a whole number.
+                else array if array.dtype.kind in "iu" and target.kind not in "iu"
+                else array.astype(target)
+                for i, array in enumerate(inputs)
+            ]  # fmt: skip
+            value, gradients = scenes.value_and_gradients(loss, tuple(typed))
+            assert np.isfinite(value) and all(g.dtype == dtype for g in gradients)
 
 
 @pytest.mark.parametrize("framework", support_table.FACES[1:])

@@ -145,11 +145,14 @@ def draw_all(path: Path, image: Any, scene: scenes.Scene) -> None:
 def draw_one(path: Path, cls: type[Loss], image: Any, scene: scenes.Scene) -> None:
     """A tile for each variant of a loss."""
     variants = [*names.variants(cls), *_MORE.get(cls.__name__, [])]
-    figure, axes = _figure(1, 3 + len(variants), scene, 2.1, 0.1)
-    panel = _Panel(scene.target[0], 9.5)
-    panel.inputs(axes[0, :3], image, scene)
-    for place, options in zip(axes[0, 3:], variants, strict=True):
+    columns = min(3 + len(variants), 6)
+    figure, axes = _figure(-(-(3 + len(variants)) // columns), columns, scene, 2.1, 0.1)
+    panel, flat = _Panel(scene.target[0], 9.5), axes.ravel()
+    panel.inputs(flat[:3], image, scene)
+    for place, options in zip(flat[3:], variants, strict=False):
         panel.push(place, cls(**options), _title(cls, options), scene)
+    for place in flat[3 + len(variants) :]:
+        place.axis("off")
     _save(figure, path)
 
 

@@ -92,11 +92,13 @@ def options(of: Callable[..., Any]) -> list[Option]:
 
 
 def variants(cls: type[Loss]) -> list[dict[str, str]]:
-    """The options that choose a loss's formula, each with its values; without any, one set of none."""
-    for option in options(cls):
-        if option.name in ("variant", "main_loss_type"):
-            return [{option.name: choice} for choice in option.choices]
-    return [{}]
+    """The options that choose a loss's formula, one choice at a time, the defaults first; without any, one set of none."""
+    found = {option.name: option for option in options(cls)}
+    chosen = [{"variant": choice} for choice in found["variant"].choices] if "variant" in found else []
+    if "main_loss_type" in found:
+        # The first is what the variants have said already.
+        chosen += [{"main_loss_type": c} for c in found["main_loss_type"].choices[bool(chosen) :]]
+    return chosen or [{}]
 
 
 def functions_of(cls: type[Loss]) -> str:
