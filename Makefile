@@ -56,6 +56,11 @@ $(VENV)/.test: $(VENV)/.package bindings/python/tests/requirements-test.txt
 	@$(PIP) -r bindings/python/tests/requirements-test.txt
 	@touch $@
 
+$(VENV)/.lint: $(BIN)/python bindings/python/requirements-lint.txt
+	@echo "Installing what checks the code"
+	@$(PIP) numpy -r bindings/python/requirements-lint.txt
+	@touch $@
+
 $(VENV)/.bench: $(VENV)/.package Benchmarks/requirements.txt Benchmarks/requirements-alone.txt
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "The benchmark needs Python 3.11 or later: make clean, then make bench PYTHON=python3.11"; exit 1; }
@@ -70,7 +75,15 @@ demo: $(VENV)/.demo
 swift-test:
 	swift test
 
-test: swift-test $(VENV)/.test $(VENV)/.demo
+# Python: ruff, mypy, and whether the type stubs are those of the losses.
+.PHONY: lint
+lint: $(VENV)/.lint $(VENV)/.package
+	$(BIN)/ruff check --quiet --config bindings/python/pyproject.toml .
+	$(BIN)/ruff format --quiet --check --config bindings/python/pyproject.toml bindings Examples Tests
+	cd bindings/python && ../../$(BIN)/mypy && ../../$(BIN)/mypy tests/typed_user.py
+	$(BIN)/python bindings/python/make_stubs.py --check
+
+test: swift-test lint $(VENV)/.test $(VENV)/.demo
 	$(BIN)/python Tests/Gates/check_levels.py $(RELEASE)
 	$(PYTEST) $(TESTS) $(FRAMEWORKS:%=--ignore=$(TESTS)/test_%.py) --ignore=$(TESTS)/test_source.py
 	$(foreach name,$(FRAMEWORKS),$(PYTEST) $(TESTS)/test_$(name).py &&) true

@@ -16,13 +16,12 @@ matplotlib.use("Agg")  # no screen needed
 
 import matplotlib.pyplot as plt
 import numpy as np
+import segloss
+import text_data
 from matplotlib.collections import PatchCollection
 from matplotlib.patches import Patch, Rectangle
 from skimage import data
 from tqdm import tqdm
-
-import segloss
-import text_data
 
 SCALE = 3  # the page is small: its letters come to the size that CTPN's anchors have
 STRIDE, HEIGHTS = 16, (11, 16, 23, 33, 48, 68, 97, 139, 198, 283)

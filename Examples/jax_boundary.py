@@ -20,12 +20,11 @@ matplotlib.use("Agg")  # no screen needed
 
 import matplotlib.pyplot as plt
 import numpy as np
+import segloss
 from scipy import ndimage
+from segloss.jax import boundary_loss, cross_entropy_loss
 from skimage import data, filters, segmentation
 from tqdm import tqdm
-
-import segloss
-from segloss.jax import boundary_loss, cross_entropy_loss
 
 CUT = 130  # columns from it on are trained on
 BATCH, CHANNELS, RATE = 4, 16, 3e-3

@@ -18,11 +18,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import matplotlib
 import numpy as np
+import segloss.tensorflow
 from keras import layers
 from scipy import ndimage
 from skimage import data, filters, segmentation
-
-import segloss.tensorflow
 
 matplotlib.use("Agg")  # no screen needed
 
@@ -41,9 +40,7 @@ def load_coins():
     image = data.coins()
     seeds = np.zeros(image.shape, int)
     seeds[image < 30], seeds[image > 150] = 1, 2
-    coins = ndimage.binary_fill_holes(
-        segmentation.watershed(filters.sobel(image), seeds) == 2
-    )
+    coins = ndimage.binary_fill_holes(segmentation.watershed(filters.sobel(image), seeds) == 2)
     height = image.shape[0] // 4 * 4
     return image[:height].astype(np.float32) / 255, coins[:height].astype(np.uint8)
 
@@ -59,12 +56,7 @@ def patches(image, coins, count, rng):
             patch = np.rot90(source[top : top + PATCH, left : left + PATCH], turns)
             chosen.append(patch[:, ::-1] if mirrored else patch)
         down, right, all_over = rng.uniform(-0.3, 0.3, 3)
-        xs[-1] = (
-            xs[-1] * rng.uniform(0.6, 1.2)
-            + down * across[:, None]
-            + right * across
-            + all_over
-        )
+        xs[-1] = xs[-1] * rng.uniform(0.6, 1.2) + down * across[:, None] + right * across + all_over
     return np.stack(xs)[..., None].astype(np.float32), np.stack(ys)[..., None]
 
 
@@ -97,9 +89,7 @@ def u_net(width=8):
 
 def iou(found, coins):
     """Intersection over union of two maps of coin pixels."""
-    return np.count_nonzero(found & (coins > 0)) / max(
-        np.count_nonzero(found | (coins > 0)), 1
-    )
+    return np.count_nonzero(found & (coins > 0)) / max(np.count_nonzero(found | (coins > 0)), 1)
 
 
 def draw(path, image, coins, probability, threshold, losses, scores):
@@ -109,9 +99,7 @@ def draw(path, image, coins, probability, threshold, losses, scores):
         "held out, with its labels",
         *(f"{name}: IoU {score:.3f}" for name, score in scores.items()),
     )
-    for axis, title, picture in zip(
-        axes, titles, (image, probability, image > threshold)
-    ):
+    for axis, title, picture in zip(axes, titles, (image, probability, image > threshold)):
         axis.imshow(picture, cmap="gray")
         axis.contour(coins, [0.5], colors="#e66100", linewidths=1)
         axis.set(title=title, xticks=[], yticks=[])
@@ -133,9 +121,7 @@ def complaints(losses, scores):
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(
-        description="Train a small U-Net with segloss.tensorflow.DiceBCELoss."
-    )
+    parser = argparse.ArgumentParser(description="Train a small U-Net with segloss.tensorflow.DiceBCELoss.")
     parser.add_argument("--epochs", type=int, help="(default: 6, or 3 with --quick)")
     parser.add_argument(
         "--steps",
@@ -186,9 +172,7 @@ def main():
         loss=segloss.tensorflow.DiceBCELoss(),
         jit_compile=False,
     )
-    losses = network.fit(
-        x, y, batch_size=arguments.batch, epochs=arguments.epochs
-    ).history["loss"]
+    losses = network.fit(x, y, batch_size=arguments.batch, epochs=arguments.epochs).history["loss"]
 
     logits = network.predict(image[held_out][None, ..., None], verbose=0)[0, ..., 0]
     threshold = filters.threshold_otsu(image[train])

@@ -18,12 +18,11 @@ import sys
 import numpy as np
 import paddle
 import segloss.paddle
-from paddle import nn
-from tqdm import tqdm
-
 import text_data
 import text_detector
 import text_picture
+from paddle import nn
+from tqdm import tqdm
 
 
 class Detector(nn.Layer):

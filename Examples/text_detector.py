@@ -18,14 +18,13 @@ import os
 import sys
 
 import numpy as np
+import segloss
+import text_data
+import text_picture
 from scipy import ndimage
 from scipy.special import expit
 from skimage import filters
 from tqdm import tqdm
-
-import segloss
-import text_data
-import text_picture
 
 PARTS = ("loss", "loss_shrink_maps", "loss_threshold_maps", "loss_binary_maps")
 CLEARLY = 0.1  # the detector's F must be this much above every baseline's

@@ -8,7 +8,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Patch, Rectangle
 from skimage import measure
-
 from text_data import THRESHOLD_MAX
 
 CORE, BORDER, INK = np.array([0.90, 0.38, 0.00]), np.array([0.00, 0.45, 0.70]), "0.25"

@@ -18,11 +18,10 @@ import matplotlib
 import numpy as np
 import torch
 from scipy import ndimage
+from segloss.torch import StructureLoss
 from skimage import color, data, filters
 from torch import nn
 from tqdm import tqdm
-
-from segloss.torch import StructureLoss
 
 CLEARLY = 0.02  # the network's IoU must be this much above the threshold's
 

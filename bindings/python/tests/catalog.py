@@ -4,15 +4,14 @@ written once.
 All inputs are exact in every element type (see `support.grid`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 import numpy as np
-import segloss
-
 import reference as ref
 import reference_overlap as overlap
 import reference_pointwise as pointwise
+import segloss
 from support import binary, grid
 
 CLASSES = 3

@@ -13,11 +13,10 @@ import hashlib
 import json
 import sys
 
-import numpy as np
-import segloss
-
 import boundary_cases
 import ctpn_cases
+import numpy as np
+import segloss
 import window_cases
 from catalog import CATALOG, LOSSES
 from support import PREDICTION_TYPES, bits, channels_last, scene

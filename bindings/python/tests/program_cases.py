@@ -1,14 +1,13 @@
 """Every loss in every form, for the tests of what carries losses into frameworks: `cases()` names them, `Case` draws the
 inputs and gives numpy's result, which every framework has to reach bit for bit."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
-
-import numpy as np
-import segloss
 
 import boundary_cases
 import ctpn_cases
+import numpy as np
+import segloss
 import window_cases
 from catalog import CATALOG
 

@@ -5,7 +5,6 @@ derived by hand; `test_ctpn.py` holds them against finite differences and Tensor
 """
 
 import numpy as np
-
 from reference import total, wide
 
 HEIGHTS = (11, 16, 23, 33, 48, 68, 97, 139, 198, 283)

@@ -9,7 +9,6 @@ reduction "none" the loss among the parts is the array of items.
 """
 
 import numpy as np
-
 from reference import sigmoid, total, wide
 
 # ---------------------------------------------------------------- arguments

@@ -8,7 +8,6 @@ x logit, p probability, y target, m mask. Arguments and options are the classes'
 """
 
 import numpy as np
-
 from reference import bce as probability_bce
 from reference import sigmoid, total, wide
 from reference_overlap import holds_labels, one_hot, spread

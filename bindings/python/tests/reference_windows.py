@@ -1,7 +1,6 @@
 """The losses that look at a pixel's neighbours, in float64, written the slow and obvious way. See `reference.py`."""
 
 import numpy as np
-
 from reference import bce_logits, sigmoid, total, wide
 
 

@@ -6,12 +6,11 @@ import pickle
 
 import numpy as np
 import pytest
+import reference_windows as ref
 import segloss
 from segloss import _abi
+from segloss._command import golden
 from segloss._tensor import view
-
-import golden
-import reference_windows as ref
 from support import (
     LAYOUTS,
     PREDICTION_TYPES,
@@ -393,8 +392,11 @@ def test_two_phases(name):
         )
         assert parts.loss == pytest.approx(want["loss"], rel=1e-14) and parts.count == want["count"]
         check_gradient(grad, wanted[i : i + 1], 1e-14)
-    assert 12 == _abi.lib.segloss_active_contour_statistics(
-        *map(ctypes.byref, shards[0][1]), options, sums, 3, None, ctypes.byref(error)
+    assert (
+        _abi.lib.segloss_active_contour_statistics(
+            *map(ctypes.byref, shards[0][1]), options, sums, 3, None, ctypes.byref(error)
+        )
+        == 12
     )
 
 

@@ -7,13 +7,12 @@ import pickle
 
 import numpy as np
 import pytest
-import segloss
-from segloss import _abi
-
-import golden
 import reference_boundary as ref
+import segloss
 from boundary_cases import SIZES, blobs, draw, run
 from frameworks import framework
+from segloss import _abi
+from segloss._command import golden
 from support import (
     LAYOUTS,
     PREDICTION_TYPES,
@@ -25,7 +24,7 @@ from support import (
 )
 
 torch = framework("torch")
-import upstream_torch as up  # noqa: E402  (needs torch)
+import upstream_torch as up
 
 SHAPES = [
     (1, 2, 1, 1),

@@ -6,17 +6,16 @@ import pickle
 
 import numpy as np
 import pytest
-import segloss
-from hypothesis import given
-from hypothesis import strategies as st
-
 import reference_pointwise as ref
+import segloss
 from catalog import named
 from frameworks import framework
+from hypothesis import given
+from hypothesis import strategies as st
 from support import SHAPES, assert_same_bits, bfloat16, binary, bounds, check, check_gradient, id_of, logits
 
 torch = framework("torch")
-import torch.nn.functional as F  # noqa: E402  (needs torch)
+import torch.nn.functional as F
 
 N, C = 3, 4
 

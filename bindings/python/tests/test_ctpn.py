@@ -7,12 +7,11 @@ import pickle
 
 import numpy as np
 import pytest
-import segloss
-from segloss import _abi
-
-import golden
 import reference_ctpn as ref
+import segloss
 from ctpn_cases import NUMBERS, PREDICTIONS, draw, heads, rows, run
+from segloss import _abi
+from segloss._command import golden
 from support import (
     LAYOUTS,
     PREDICTION_TYPES,
@@ -53,39 +52,24 @@ def agree(got, want, kind):
 # ---------------------------------------------------------------- printed numbers
 
 
-def golden_inputs(inside=(0, 1, 0, 1)):
-    i, n = np.arange(12), np.arange(48).reshape(12, 4)
-    labels = np.array([1, 0, -1, 0, 1, -1, 0, 0, 1, 0, -1, 0])
-    text = np.repeat((labels == 1)[:, None], 4, axis=1).astype(float)
-    return (
-        np.stack([np.sin(0.9 * i + 0.2), np.cos(1.3 * i)], axis=1),
-        0.4 * np.sin(0.31 * n),
-        labels,
-        0.4 * np.cos(0.47 * n),
-        text * inside,
-        text,
-    )
-
-
 def test_golden():
-    parts, (on_cls, on_box) = segloss.CTPNLoss().value_and_grad(*golden_inputs())
-    golden.check(parts["rpn_cross_entropy"], ".663766799759")
-    golden.check(parts["rpn_loss_box"], ".211813768538")
-    golden.check(parts["loss"], ".875580568277")
-    golden.check(float(np.abs(on_cls).sum()), ".878424343")
-    golden.check(float(np.abs(on_box).sum()), "1.46063236")
-    golden.check(float(on_box.ravel()[17]), "-.25")
+    parts, (on_cls, on_box) = segloss.CTPNLoss().value_and_grad(*golden.ctpn_inputs())
+    for name, printed in golden.CTPN.items():
+        golden.check(parts[name], printed, name)
+    for grad, printed in zip((on_cls, on_box), golden.CTPN_GRADIENTS, strict=True):
+        golden.check_gradient(grad, printed)
+    golden.check(float(on_box.ravel()[17]), golden.CTPN_BOX_17)
     assert set(parts) == {"loss", "model_loss", "rpn_cross_entropy", "rpn_loss_box", "rpn_loss_side"}
 
 
 def test_golden_inside_weights_of_one():
-    parts = segloss.CTPNLoss()(*golden_inputs((1, 1, 1, 1)))
+    parts = segloss.CTPNLoss()(*golden.ctpn_inputs((1, 1, 1, 1)))
     golden.check(parts["rpn_loss_box"], ".432711697388")
     golden.check(parts["loss"], "1.09647849715")
 
 
 def test_golden_without_text():
-    cls, box, labels, targets, inside, outside = golden_inputs()
+    cls, box, labels, targets, inside, outside = golden.ctpn_inputs()
     labels = np.where(labels == 1, 0, labels)
     parts, (_, on_box) = segloss.CTPNLoss().value_and_grad(cls, box, labels, targets, 0 * inside, 0 * outside)
     golden.check(parts["rpn_cross_entropy"], ".7106571")

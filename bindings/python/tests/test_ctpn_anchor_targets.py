@@ -4,9 +4,8 @@ import math
 
 import numpy as np
 import pytest
-import segloss
-
 import reference_ctpn as ref
+import segloss
 from ctpn_cases import page
 from support import LAYOUTS, TARGET_TYPES
 
@@ -323,7 +322,7 @@ def test_no_anchor_inside():
 )
 def test_types_of_boxes(dtype):
     boxes = np.array([[16, 8, 31, 40], [32, 8, 47, 40], [0, 48, 15, 60]])
-    if dtype == bool:
+    if np.dtype(dtype) == np.bool_:
         boxes = boxes > 20  # a box of corners 0 and 1
     want = segloss.ctpn_anchor_targets(boxes.astype(np.float64), (100, 100), (6, 6))
     for given in (boxes.astype(dtype), np.concatenate([boxes, np.ones((3, 1))], axis=1).astype(dtype)):

@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-import segloss
-
 import reference as ref
+import segloss
 from catalog import BY_NAME, named
 from support import SHAPES, SMALL, bounds, check_gradient, check_value, id_of, scene
 

@@ -4,9 +4,8 @@ import math
 
 import numpy as np
 import pytest
-import segloss
-
 import reference as ref
+import segloss
 from catalog import BY_NAME
 from support import PREDICTION_TYPES, SHAPES, SMALL, bounds, grid, id_of
 

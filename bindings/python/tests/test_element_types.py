@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from catalog import CATALOG, LOSSES
 from support import PREDICTION_TYPES, SMALL, TARGET_TYPES, assert_same_bits
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import segloss
-
 from catalog import BY_NAME, CATALOG, LOSSES
 from support import SMALL
 

@@ -3,58 +3,38 @@
 import numpy as np
 import pytest
 import segloss
-
-import golden
-from golden import b, m, mt, p, soft, t, ts, x, y
-
-
-def balance(main, ratio=3, labels=y, **options):
-    return segloss.BalanceLoss(main_loss_type=main, negative_ratio=ratio, **options).value_and_grad(p, labels, m)
+from segloss._command import golden
+from segloss._command.golden import m, mt, p, t, ts, y
 
 
-SINGLE = {
-    "mask dice": lambda: segloss.MaskDiceLoss().value_and_grad(p, y, m),
-    "balance dice r3": lambda: balance("DiceLoss"),
-    "balance bce r3": lambda: balance("BCELoss"),
-    "balance bce r1": lambda: balance("BCELoss", 1),
-    "mask l1": lambda: segloss.MaskL1Loss().value_and_grad(t, ts, mt),
-    "ohem r3": lambda: balance("DiceOHEM"),
-    "ohem r3 clean": lambda: balance("DiceOHEM", clean=True),
-    "ohem r1": lambda: balance("DiceOHEM", 1),
-    "ohem r1 clean": lambda: balance("DiceOHEM", 1, clean=True),
-    "dice": lambda: segloss.DiceLoss().value_and_grad(x, y),
-    "dice bce": lambda: segloss.DiceBCELoss().value_and_grad(x, y),
-    "iou": lambda: segloss.IoULoss().value_and_grad(x, y),
-    "focal": lambda: segloss.FocalLoss().value_and_grad(x, y),
-    "focal paper": lambda: segloss.FocalLoss(variant="paper").value_and_grad(x, y),
-    "focal paper, no alpha": lambda: segloss.FocalLoss(variant="paper", alpha=-1).value_and_grad(x, y),
-    "tversky": lambda: segloss.TverskyLoss(alpha=0.3, beta=0.7).value_and_grad(x, y),
-    "focal tversky": lambda: segloss.FocalTverskyLoss(alpha=0.3, beta=0.7, gamma=0.75).value_and_grad(x, y),
-    "balance bce soft r.5": lambda: balance("BCELoss", 0.5, soft),
-    "balance dice soft r3": lambda: balance("DiceLoss", 3, soft),
-}
+@pytest.mark.parametrize("case", golden.CASES, ids=lambda case: case.name)
+def test_case(case):
+    case.verify()
 
 
-@pytest.mark.parametrize("case", golden.SINGLE)
-def test_single(case):
-    value, grad = SINGLE[case]()
-    golden.check(value, golden.SINGLE[case][0], case)
-    golden.check_gradient(grad, golden.SINGLE[case][1:3], golden.SINGLE[case][3:], case)
+def test_every_loss_has_a_case():
+    assert {type(case.loss).__name__ for case in golden.CASES} == set(segloss.LOSSES)
 
 
-@pytest.mark.parametrize("case", golden.COMPOSED)
-def test_composed(case):
-    third = segloss.db_step(p, t) if "step" in case else b
+def test_a_wrong_number_is_seen():
+    case = golden.CASES[0]
+    with pytest.raises(AssertionError, match="is not"):
+        golden.check(float(case.value) * (1 + 1e-8), case.value)
+    with pytest.raises(AssertionError, match=r"gradient \[17\]"):
+        golden.check_gradient(np.zeros(84), ("0", "0"), ("0", ".5"))
+
+
+@pytest.mark.parametrize("case", [case for case in golden.COMPOSED if "step" in case])
+def test_through_the_step(case):
+    third = segloss.db_step(p, t)
     if "paddle" in case:
         parts, grad = segloss.DBLoss().value_and_grad(np.stack([p, t, third], axis=1), ts, mt, y, m)
         value, grads = parts["loss"], [grad[:, c] for c in range(3)]
         assert value == pytest.approx(sum(v for k, v in parts.items() if k != "loss"), rel=1e-14)
     else:
         value, grads = segloss.L1BalanceCELoss().value_and_grad(p, t, third, y, m, ts, mt)
-    if "step" in case:
-        on_p, on_t = segloss.db_step_grad(p, t, np.ascontiguousarray(grads[2]))
-        grads = [grads[0] + on_p, grads[1] + on_t, grads[2]]
+    on_p, on_t = segloss.db_step_grad(p, t, np.ascontiguousarray(grads[2]))
     printed, *sums = golden.COMPOSED[case]
     golden.check(value, printed, case)
-    for name, grad, wanted in zip("PTB", grads, sums):
+    for name, grad, wanted in zip("PT", (grads[0] + on_p, grads[1] + on_t), sums[:2], strict=True):
         golden.check_gradient(grad, wanted, what=f"{case}, {name}")

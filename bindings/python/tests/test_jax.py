@@ -28,16 +28,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import segloss
+import segloss.jax as sj
 import window_cases
 from catalog import BY_NAME, CATALOG
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
-from support import PREDICTION_TYPES, SMALL
-
-import segloss
-import segloss.jax as sj
 from segloss import _program
 from segloss._tensor import _CODES
+from support import PREDICTION_TYPES, SMALL
 
 ROOT = Path(__file__).resolve().parents[3]
 BOTH = "ctpn", "ctpn-rows", "ctpn-heads"

@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-import segloss
-
 import reference as ref
+import segloss
 from catalog import BY_NAME
 from support import SHAPES, SMALL, UNSIGNED, bounds, check_gradient, check_value, grid, id_of, probabilities, scene
 

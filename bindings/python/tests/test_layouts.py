@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from catalog import CATALOG, LOSSES
 from support import LAYOUTS, PREDICTION_TYPES, SMALL, assert_same_bits
 

@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from frameworks import not_run
 
 WORKER = Path(__file__).with_name("levels_worker.py")

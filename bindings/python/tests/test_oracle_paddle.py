@@ -6,15 +6,14 @@ either.
 
 import numpy as np
 import pytest
-import segloss
-
-import golden
 import reference as ref
+import segloss
 from frameworks import framework
+from segloss._command import golden
 from support import SMALL, check_gradient, probabilities, scene
 
 paddle = framework("paddle")
-import upstream_paddle as up  # noqa: E402  (needs paddle)
+import upstream_paddle as up
 
 SCENES = [
     "binary",

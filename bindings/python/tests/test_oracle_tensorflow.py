@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import segloss
-
 from ctpn_cases import draw, page
 from frameworks import framework_elsewhere
+from segloss._command import golden
 from support import check_gradient
-from test_ctpn import golden_inputs
 
 framework_elsewhere("tensorflow")
 
@@ -58,7 +57,7 @@ def nan_in_ignored():
 
 
 CASES = {
-    "golden": lambda: [np.asarray(a, np.int32 if i == 2 else np.float32) for i, a in enumerate(golden_inputs())],
+    "golden": lambda: [np.asarray(a, np.int32 if i == 2 else np.float32) for i, a in enumerate(golden.ctpn_inputs())],
     "small": lambda: normal((1, 7, 11, 10)),
     "one": lambda: normal((1, 1, 1, 1)),
     "page": lambda: normal((1, 37, 53, 10)),

@@ -5,17 +5,16 @@ value and 1e-5 of the largest entry of a gradient: their rounding, not ours. Inp
 because torch does not say which of equals it takes.
 """
 
+import ctpn_cases
 import numpy as np
 import pytest
-import segloss
-
-import ctpn_cases
 import reference as ref
+import segloss
 from frameworks import framework
 from support import SMALL, bfloat16, check_gradient, probabilities, scene
 
 torch = framework("torch")
-import upstream_torch as up  # noqa: E402  (needs torch)
+import upstream_torch as up
 
 SCENES = ["binary", "no positives", "all positive", "few negatives", "nothing valid", "soft"]
 SHAPES = [SMALL, (2, 131, 97)]

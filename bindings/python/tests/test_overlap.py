@@ -6,17 +6,16 @@ import pickle
 
 import numpy as np
 import pytest
-import segloss
-from hypothesis import given
-from hypothesis import strategies as st
-
 import reference_overlap as ref
+import segloss
 from catalog import BY_NAME, OVERLAP
 from frameworks import framework
+from hypothesis import given
+from hypothesis import strategies as st
 from support import SHAPES, SMALL, assert_same_bits, bfloat16, binary, bounds, check, check_gradient, id_of, logits
 
 torch = framework("torch")
-import upstream_losses as up  # noqa: E402  (needs torch)
+import upstream_losses as up
 
 LOSSES = {
     "dice": (segloss.DiceLoss, ref.dice, {}),

@@ -13,23 +13,22 @@ import threading
 import weakref
 from pathlib import Path
 
+import boundary_cases
+import ctpn_cases
 import ml_dtypes
 import numpy as np
 import pytest
 import segloss
-from segloss import _framework
-
-import boundary_cases
-import ctpn_cases
 import window_cases
 from catalog import BY_NAME, CATALOG
 from frameworks import framework
+from segloss import _framework
 from support import SMALL, binary, probabilities, total
 
 paddle = framework("paddle")
-import segloss.paddle  # noqa: E402  (needs paddle)
-import upstream_paddle as up  # noqa: E402
-from segloss.paddle import _run, det_basic_loss  # noqa: E402
+import segloss.paddle
+import upstream_paddle as up
+from segloss.paddle import _run, det_basic_loss
 
 TYPES = {"f32": np.float32, "f64": np.float64, "f16": np.float16, "bf16": ml_dtypes.bfloat16}
 

@@ -7,13 +7,12 @@ import pickle
 
 import numpy as np
 import pytest
-import segloss
-from hypothesis import given
-from hypothesis import strategies as st
-
 import reference_pointwise as ref
+import segloss
 from catalog import POINTWISE
 from frameworks import framework
+from hypothesis import given
+from hypothesis import strategies as st
 from support import (
     SHAPES,
     SMALL,
@@ -29,8 +28,8 @@ from support import (
 )
 
 torch = framework("torch")
-import torch.nn.functional as F  # noqa: E402  (needs torch)
-import upstream_losses as up  # noqa: E402
+import torch.nn.functional as F
+import upstream_losses as up
 
 LOSSES = {
     "bce": (segloss.BCELoss, ref.bce, {}),

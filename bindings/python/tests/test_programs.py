@@ -8,12 +8,11 @@ import pickle
 import numpy as np
 import pytest
 import segloss
+import window_cases
+from program_cases import cases
 from segloss import _abi, _tensor
 from segloss._program import Plan
 from segloss.db_step import DBStep
-
-import window_cases
-from program_cases import cases
 from support import PREDICTION_TYPES
 
 CASES = {case.name: case for case in cases()}

@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
+import reference as ref
 import segloss
+from catalog import CATALOG, LOSSES
 from hypothesis import assume, given
 from hypothesis import strategies as st
-
-import reference as ref
-from catalog import CATALOG, LOSSES
 from support import total
 
 shapes = st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 40))

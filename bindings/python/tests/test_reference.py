@@ -5,17 +5,16 @@ import math
 
 import numpy as np
 import pytest
-
-import golden
 import reference as ref
 import reference_overlap as overlap
 import reference_pointwise as pointwise
 from frameworks import framework
-from golden import b, m, mt, p, soft, t, ts, x, y
+from segloss._command import golden
+from segloss._command.golden import b, m, mt, p, soft, t, ts, x, y
 from support import SCENES, UNSIGNED, scene, total
 
 torch = framework("torch")
-import upstream_torch as up  # noqa: E402  (needs torch)
+import upstream_torch as up
 
 SHAPE = (3, 7, 11)
 
@@ -39,6 +38,9 @@ SINGLE = {
     "focal paper, no alpha": lambda: pointwise.focal(x, y, variant="paper", alpha=-1),
     "tversky": lambda: overlap.tversky(x, y, alpha=0.3, beta=0.7),
     "focal tversky": lambda: overlap.focal_tversky(x, y, alpha=0.3, beta=0.7, gamma=0.75),
+    "bce": lambda: pointwise.bce(x, y),
+    "bce p": lambda: pointwise.bce(p, y, from_logits=False),
+    "smooth l1": lambda: pointwise.smooth_l1(x, 3 * t),
     "balance bce soft r.5": lambda: ref.balance(p, soft, m, "BCELoss", 0.5),
     "balance dice soft r3": lambda: ref.balance(p, soft, m),
 }

@@ -6,14 +6,13 @@ import math
 
 import numpy as np
 import pytest
-
 import reference_pointwise as ref
 from frameworks import framework
 
 torch = framework("torch")
-import torch.nn.functional as F  # noqa: E402  (needs torch)
-import upstream_losses as up  # noqa: E402
-from test_reference_overlap import agree, drawn, leaf  # noqa: E402
+import torch.nn.functional as F
+import upstream_losses as up
+from test_reference_overlap import agree, drawn, leaf
 
 SHAPE = (3, 4, 5, 7)
 

@@ -6,12 +6,11 @@ import pickle
 
 import numpy as np
 import pytest
+import reference_windows as ref
 import segloss
 from segloss import _abi
+from segloss._command import golden
 from segloss._tensor import view
-
-import golden
-import reference_windows as ref
 from support import (
     LAYOUTS,
     PREDICTION_TYPES,

@@ -16,23 +16,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import segloss
-
 from frameworks import framework, not_run
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 tf = framework("tensorflow")
 
-import keras  # noqa: E402
-import segloss.tensorflow as st  # noqa: E402
-import upstream_tensorflow  # noqa: E402
-from catalog import CATALOG  # noqa: E402
-from ctpn_cases import draw as ctpn_draw  # noqa: E402
-from ctpn_cases import page, rows  # noqa: E402
-from support import bfloat16  # noqa: E402
-from window_cases import CONTOUR, STRUCTURE  # noqa: E402
-from window_cases import logits as window_logits  # noqa: E402
-from window_cases import mask as window_mask  # noqa: E402
-from window_cases import probabilities as window_probabilities  # noqa: E402
+import keras
+import segloss.tensorflow as st
+import upstream_tensorflow
+from catalog import CATALOG
+from ctpn_cases import draw as ctpn_draw
+from ctpn_cases import page, rows
+from support import bfloat16
+from window_cases import CONTOUR, STRUCTURE
+from window_cases import logits as window_logits
+from window_cases import mask as window_mask
+from window_cases import probabilities as window_probabilities
 
 SHAPE = (2, 9, 7)
 

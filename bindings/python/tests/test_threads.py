@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import segloss
-
 from catalog import CATALOG
 from support import LARGE, PREDICTION_TYPES, assert_same_bits, bits
 

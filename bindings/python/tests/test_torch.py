@@ -13,15 +13,14 @@ import ml_dtypes
 import numpy as np
 import pytest
 import segloss
-
 from frameworks import framework
 from program_cases import cases
 
 torch = framework("torch")
-import segloss.torch as st  # noqa: E402  (needs torch)
-import upstream_losses  # noqa: E402
-import upstream_torch  # noqa: E402
-from test_oracle_torch_windows import active_contour, structure  # noqa: E402
+import segloss.torch as st
+import upstream_losses
+import upstream_torch
+from test_oracle_torch_windows import active_contour, structure
 
 CASES = {case.name: case for case in cases()}
 # One of every kind: overlap, pointwise, several predictions, dicts, lists, maps, scores.

@@ -4,9 +4,8 @@ import ctypes
 
 import numpy as np
 import pytest
-from segloss import _abi, _call, _tensor
-
 from catalog import LOSSES, OVERLAP, POINTWISE
+from segloss import _abi, _call, _tensor
 from support import bounds, check_gradient, check_value
 
 ENTRIES = [entry for entry in OVERLAP + POINTWISE if entry in LOSSES]

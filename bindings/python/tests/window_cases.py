@@ -2,7 +2,6 @@
 
 import numpy as np
 import segloss
-
 from support import PREDICTION_TYPES, binary
 
 # N x C x H x W: single pixels, planes smaller than a window, around lanes of 32, several strips of rows (which end after

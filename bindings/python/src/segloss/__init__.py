@@ -34,7 +34,7 @@ from .structure import structure_loss as structure_loss
 from .tversky import TverskyLoss as TverskyLoss
 
 #: The classes by their names: what the modules of frameworks are made of.
-LOSSES = {
+LOSSES: dict[str, type[_Loss]] = {
     name: value
     for name, value in globals().copy().items()
     if isinstance(value, type) and issubclass(value, _Loss) and value is not _Loss
@@ -48,12 +48,12 @@ def instruction_set() -> str:
     error = _abi.Error()
     name = _abi.instruction_set(error)
     _abi.check(error.status, error)
-    return name.decode()
+    return str(name.decode())
 
 
 def num_threads() -> int:
     """Threads of a call: what `set_num_threads` says, else SEGLOSS_NUM_THREADS, else the processors there are."""
-    return _abi.num_threads()
+    return int(_abi.num_threads())
 
 
 def set_num_threads(n: int) -> None:

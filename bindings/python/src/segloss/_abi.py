@@ -7,6 +7,7 @@ import ctypes
 import dataclasses
 from collections.abc import Mapping
 from ctypes import POINTER, Structure, c_char, c_double, c_int32, c_int64, c_uint8, c_uint16, c_uint32, c_void_p
+from typing import Any
 
 from . import _library
 
@@ -65,7 +66,7 @@ class Tensor(Structure):
 class _Sized(Structure):
     """A struct that starts with its own size."""
 
-    def __init__(self, **values):
+    def __init__(self, **values: Any) -> None:
         super().__init__(struct_size=ctypes.sizeof(type(self)), **values)
 
 
@@ -463,12 +464,12 @@ class ProgramPointer(Structure):
 
 def part(parts: Structure, name: str) -> float:
     """A part by Python's name, which C may not have for a word of its own."""
-    return getattr(parts, name if hasattr(parts, name) else name + "_")
+    return float(getattr(parts, name if hasattr(parts, name) else name + "_"))
 
 
 def part_names(description: "Description") -> tuple[str, ...]:
     """The names of a loss's parts, the loss first."""
-    fields = [name for name, _ in description.parts._fields_ if name not in ("struct_size", "reserved")]
+    fields = [field[0] for field in description.parts._fields_ if field[0] not in ("struct_size", "reserved")]
     return tuple(name.rstrip("_") for name in fields)
 
 
@@ -569,13 +570,16 @@ LOSSES = (
 Task = ctypes.CFUNCTYPE(None, c_void_p, c_int32)
 Run = ctypes.CFUNCTYPE(None, c_void_p, c_int32, Task, c_void_p)
 
+# Types of arguments.
+_inputs: list[Any]
+_outputs: list[Any]
 _TENSOR = POINTER(Tensor)
-_CALL = [POINTER(Execution), POINTER(Error)]
+_CALL: list[Any] = [POINTER(Execution), POINTER(Error)]
 
 lib = _library.load()
 
 
-def _declare(name: str, arguments: list, result=c_int32):
+def _declare(name: str, arguments: list[Any], result: Any = c_int32) -> Any:
     try:
         function = getattr(lib, "segloss_" + name)
     except AttributeError:

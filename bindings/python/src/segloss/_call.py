@@ -55,13 +55,13 @@ def whole(name: str, value: Any) -> int:
     """An option that is a whole number."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name}: expected a whole number, got {type(value).__name__}")
-    result = value.__index__()
+    result = int(value.__index__())
     if not -(2**63) <= result < 2**63:
         raise ValueError(f"{name}: expected a number of 64 bits, got {result}")
     return result
 
 
-def numbers(name: str, value: Any, of: Callable[[str, Any], Any], kind: type) -> tuple[Any, int]:
+def numbers(name: str, value: Any, of: Callable[[str, Any], Any], kind: Any) -> tuple[Any, int]:
     """An option that is an array of numbers: a pointer to them, which keeps them, and how many; None is none."""
     if value is None:
         return None, 0
@@ -71,11 +71,11 @@ def numbers(name: str, value: Any, of: Callable[[str, Any], Any], kind: type) ->
     return ctypes.cast((kind * max(1, len(values)))(*values), ctypes.POINTER(kind)), len(values)
 
 
-def reference(descriptor: _abi.Tensor | None):
+def reference(descriptor: _abi.Tensor | None) -> Any:
     return None if descriptor is None else ctypes.byref(descriptor)
 
 
-def invoke(function, *arguments, names: Mapping[str, str] = {}) -> None:
+def invoke(function: Any, *arguments: Any, names: Mapping[str, str] = {}) -> None:
     """Calls a function of the library, whose last parameter is the error, and raises what it refuses."""
     error = _abi.Error()
     _abi.check(function(*arguments, ctypes.byref(error)), error, names)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from . import _abi, _call
 from ._loss import ItemLoss
 from ._loss import reduction as _reduction
+
+L = TypeVar("L", bound=ItemLoss)
 
 _PARAMETERS = """from_logits : bool, default True, keyword only
         False: the input is probabilities, as with ``activation="none"``.
@@ -41,9 +43,9 @@ _RAISES = """ValueError, TypeError
         Naming the argument, what was expected and what came; labels outside the classes among them."""
 
 
-def documented(cls):
+def documented(cls: type[L]) -> type[L]:
     """Fills what all of these losses share into a docstring."""
-    cls.__doc__ = cls.__doc__ % {"parameters": _PARAMETERS, "inputs": _INPUTS, "raises": _RAISES}
+    cls.__doc__ = (cls.__doc__ or "") % {"parameters": _PARAMETERS, "inputs": _INPUTS, "raises": _RAISES}
     return cls
 
 
@@ -110,17 +112,17 @@ class OverlapLoss(ItemLoss):
 
     _optional = ("mask",)
 
-    def _ordered(self, input, target, *, mask=None):
+    def _ordered(self, input: Any, target: Any, *, mask: Any = None) -> Any:
         return input, target, mask
 
-    def _items(self, shape):
+    def _items(self, shape: Any) -> Any:
         samples = (shape[0] if shape else 1,) if self._per_sample else ()
         classes = shape[1] if len(shape) > 1 else 1
         if self._chosen is not None:
             classes = self._chosen
         return samples + ((classes,) if self._is_macro else ())
 
-    def _statistics(self, shapes):
+    def _statistics(self, shapes: Any) -> Any:
         return self._description.statistics * math.prod(self._items(shapes[0]))
 
 
@@ -130,7 +132,7 @@ class SmoothLoss(OverlapLoss):
     def __init__(self, weight: Any = None, size_average: Any = True, *, smooth: float = 1.0, **options: Any):
         super().__init__({"smooth": smooth}, **options)
 
-    def _bound(self, input, target, smooth=None, *, mask=None):
+    def _bound(self, input: Any, target: Any, smooth: Any = None, *, mask: Any = None) -> Any:
         return {"smooth": smooth}, self._ordered(input, target, mask=mask)
 
 
@@ -140,10 +142,10 @@ class PointwiseLoss(ItemLoss):
     _optional = ("weight", "mask")
     _has_map = True
 
-    def _ordered(self, input, target, *, weight=None, mask=None):
+    def _ordered(self, input: Any, target: Any, *, weight: Any = None, mask: Any = None) -> Any:
         return input, target, weight, mask
 
-    def _items(self, shape):
+    def _items(self, shape: Any) -> Any:
         return shape
 
 

@@ -10,11 +10,22 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from . import LOSSES, _abi
 from ._loss import Loss
 from ._program import Program
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def remembered(count: int | None = None, *, typed: bool = False) -> Callable[[F], F]:
+    """`functools.lru_cache` of functions whose types should still be known."""
+
+    def decorate(function: F) -> F:
+        return cast(F, functools.lru_cache(maxsize=count, typed=typed)(function))
+
+    return decorate
 
 
 def share_team(library: Path) -> None:
@@ -41,22 +52,28 @@ def call_parameters(cls: type[Loss]) -> list[inspect.Parameter]:
     return list(inspect.signature(bound).parameters.values())[1:]
 
 
-def options(cls: type[Loss]) -> dict[str, inspect.Parameter]:
-    """The parameters of a constructor, those included that it hands on to its base, by the names of a function's keywords:
-    where an argument of the call has a name already, the option goes by C's, or is the same number."""
+def constructor(cls: type[Loss]) -> dict[str, inspect.Parameter]:
+    """The parameters of a constructor, those included that it hands on to its base."""
     parameters: dict[str, inspect.Parameter] = {}
     for base in cls.__mro__:
         if "__init__" not in vars(base):
             continue
-        found = list(inspect.signature(base.__init__).parameters.values())[1:]
+        found = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
         kinds = [inspect.Parameter.KEYWORD_ONLY] + [inspect.Parameter.POSITIONAL_OR_KEYWORD] * (not parameters)
-        parameters = {p.name: p for p in found if p.kind in kinds} | parameters
+        parameters |= {p.name: p for p in found if p.kind in kinds and p.name not in parameters}
         if all(p.kind is not p.VAR_KEYWORD for p in found):
             break
+    return parameters
+
+
+def options(cls: type[Loss]) -> dict[str, inspect.Parameter]:
+    """The parameters of a constructor by the names of a function's keywords: where an argument of the call has a name
+    already, the option goes by C's, or is the same number."""
+    parameters = constructor(cls)
     call = {p.name for p in call_parameters(cls)}
     of_c = {python: c for c, python in cls._names.items()}
     names = {name: of_c.get(name) if name in call else name for name in parameters}
-    return {names[name]: parameter for name, parameter in parameters.items() if names[name] is not None}
+    return {new: parameters[name] for name, new in names.items() if new is not None}
 
 
 def function_signature(cls: type[Loss]) -> inspect.Signature:
@@ -73,7 +90,7 @@ def documented(cls: type[Loss], options: str) -> str:
     return f"{before}\n{inspect.cleandoc(options)}{inputs}{after}\n"
 
 
-@functools.cache
+@remembered()
 def _keywords(cls: type[Loss]) -> tuple[frozenset[str], dict[str, str]]:
     """Those of a call, and those of the constructor with the constructor's names."""
     call = frozenset(parameter.name for parameter in call_parameters(cls))
@@ -87,7 +104,7 @@ def plain(value: Any) -> Any:
     return tuple(map(plain, value)) if isinstance(value, (list, tuple)) else value
 
 
-@functools.lru_cache(maxsize=256, typed=True)
+@remembered(256, typed=True)
 def _configured(cls: type[Any], **options: Any) -> Any:
     return cls(**options)
 
@@ -130,7 +147,7 @@ def tail(given: dict[str, Any], ordered: tuple[Any, ...]) -> str:
     return "|" + "".join(["-" if array is None else "+" for array in ordered]) + "|" + ",".join(numbers)
 
 
-@functools.lru_cache(maxsize=256)
+@remembered(256)
 def _parsed(text: str) -> tuple[Loss, str, dict[str, float]]:
     described, present, numbers = text.rsplit("|", 2)
     name, positional, named = json.loads(described)

@@ -23,6 +23,8 @@ class Loss:
     """
 
     _description: _abi.Description
+    _options: Any
+    _arguments: tuple[tuple[Any, ...], dict[str, Any]]
     # Python's names of C's parameters, where they differ.
     _names: Mapping[str, str] = {"grad_pred": "out"}
     # Arguments that may be None.
@@ -41,21 +43,21 @@ class Loss:
     statistics_add = True
     statistics_add_reason = ""
 
-    def __new__(cls, *arguments, **named):
+    def __new__(cls, *arguments: Any, **named: Any) -> Any:
         # Options hold pointers, which neither copy nor pickle; the arguments of the constructor do.
         self = super().__new__(cls)
         self._arguments = arguments, named
         return self
 
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         return _rebuilt, (type(self), *self._arguments)
 
-    def __repr__(self):
+    def __repr__(self) -> Any:
         arguments, named = self._arguments
         given = [*map(repr, arguments), *(f"{name}={value!r}" for name, value in named.items())]
         return f"{type(self).__name__}({', '.join(given)})"
 
-    def __init__(self, options, non_finite: str, return_parts: bool):
+    def __init__(self, options: Any, non_finite: str, return_parts: bool) -> None:
         self._options = options
         self._execution = _abi.Execution(non_finite=_call.choice("non_finite", non_finite, _abi.NON_FINITE))
         self._return_parts = _call.boolean("return_parts", return_parts)
@@ -66,12 +68,12 @@ class Loss:
         self._programs: dict[Any, Program] = {}
         self._given: dict[Any, ctypes.Structure] = {}
 
-    def __call__(self, *inputs, **named):
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
         given, ordered = self._bound(*inputs, **named)
         options = self._with(given)
         return self._numbers(self._evaluate(options, self._views(ordered)))
 
-    def program(self, *inputs, channels_last: bool = False, **named) -> tuple[Program, tuple[Any, ...]]:
+    def program(self, *inputs: Any, channels_last: bool = False, **named: Any) -> tuple[Program, tuple[Any, ...]]:
         """The call as data, and its arrays: for bindings of frameworks.
 
         Arguments are those of a call, arrays of any kind that have a ``shape``; their values are not looked at. With
@@ -88,7 +90,7 @@ class Loss:
             program = self._programs[key] = make(self, options, ordered, channels_last)
         return program
 
-    def value_and_grad(self, *inputs, out=None, grad_output: float = 1.0, **named):
+    def value_and_grad(self, *inputs: Any, out: Any = None, grad_output: float = 1.0, **named: Any) -> Any:
         """Value, and the gradient times ``grad_output``, written into ``out`` if that is given.
 
         Parameters
@@ -113,7 +115,7 @@ class Loss:
         grads, targets = self._outputs(views, out)
         return self._numbers(self._evaluate(options, views, targets, grad_output)), grads
 
-    def _evaluate(self, options, views, targets=None, grad_output=1.0):
+    def _evaluate(self, options: Any, views: Any, targets: Any = None, grad_output: Any = 1.0) -> Any:
         return _call.evaluate(
             self._description,
             views,
@@ -126,18 +128,26 @@ class Loss:
 
     # What subclasses may change.
 
-    def _bound(self, *inputs, **named) -> tuple[dict[str, Any], tuple[Any, ...]]:
+    def _items(self, shape: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The shape of the values before their reduction, for a prediction of this shape."""
+        raise NotImplementedError
+
+    def _level_names(self, levels: int) -> list[str]:
+        """Names of further parts, of each of several predictions."""
+        raise NotImplementedError
+
+    def _bound(self, *inputs: Any, **named: Any) -> tuple[dict[str, Any], tuple[Any, ...]]:
         """The numbers that a call gives in place of the constructor's (or None), and its arguments in C's order."""
         return {}, self._ordered(*inputs, **named)
 
-    def _ordered(self, *inputs, **named) -> tuple[Any, ...]:
+    def _ordered(self, *inputs: Any, **named: Any) -> tuple[Any, ...]:
         raise NotImplementedError
 
     def _inputs(self, ordered: tuple[Any, ...]) -> tuple[str, ...]:
         """Python's names of the arguments."""
         return tuple([self._names.get(name, name) for name in self._description.inputs])
 
-    def _views(self, ordered: tuple[Any, ...]) -> list[View | None]:
+    def _views(self, ordered: tuple[Any, ...]) -> list[Any]:
         """A view of each argument, in C's order; None stays None where the argument is optional."""
         predictions = len(self._description.predictions)
         return [
@@ -163,7 +173,7 @@ class Loss:
         """How many statistics there are."""
         return self._description.statistics
 
-    def _with(self, given: Mapping[str, Any]) -> ctypes.Structure:
+    def _with(self, given: Mapping[str, Any]) -> Any:
         """The options with the numbers that a call gives; None leaves the constructor's."""
         given = {name: _call.number(name, value) for name, value in given.items() if value is not None}
         if not given:
@@ -179,7 +189,7 @@ class Loss:
                 setattr(options, name, value)
         return options
 
-    def _outputs(self, views: list[View | None], out: Any):
+    def _outputs(self, views: list[Any], out: Any) -> Any:
         """The gradient to return, and the views to write (one for each prediction)."""
         count = len(self._description.predictions)
         if count == 1:
@@ -213,7 +223,7 @@ class Loss:
         return {name: loss if name == "loss" else part(name) for name in self._returned}
 
 
-def _rebuilt(cls, arguments, named):
+def _rebuilt(cls: type[Loss], arguments: tuple[Any, ...], named: dict[str, Any]) -> Loss:
     return cls(*arguments, **named)
 
 
@@ -222,7 +232,7 @@ class ItemLoss(Loss):
 
     _names = {"grad_input": "out", "bce_form": "from_logits"}
 
-    def __init__(self, options, reduction: str, non_finite: str, return_parts: bool):
+    def __init__(self, options: Any, reduction: str, non_finite: str, return_parts: bool) -> None:
         super().__init__(options, non_finite, return_parts)
         self._is_reduced = reduction != "none"
         if not self._is_reduced:
@@ -230,7 +240,7 @@ class ItemLoss(Loss):
         if self._return_parts and not self._is_reduced:
             raise ValueError("return_parts: reduction 'none' has none")
 
-    def __call__(self, *inputs, **named):
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
         if self._is_reduced:
             return super().__call__(*inputs, **named)
         given, ordered = self._bound(*inputs, **named)
@@ -240,7 +250,7 @@ class ItemLoss(Loss):
         self._run_items(options, views, None, target, None)
         return values if values.ndim else values[()]
 
-    def value_and_grad(self, *inputs, out=None, grad_output=1.0, **named):
+    def value_and_grad(self, *inputs: Any, out: Any = None, grad_output: Any = 1.0, **named: Any) -> Any:
         if self._is_reduced:
             return super().value_and_grad(*inputs, out=out, grad_output=grad_output, **named)
         given, ordered = self._bound(*inputs, **named)
@@ -255,14 +265,10 @@ class ItemLoss(Loss):
 
     value_and_grad.__doc__ = Loss.value_and_grad.__doc__
 
-    def _run_items(self, options, views, grad_output, values, gradient):
+    def _run_items(self, options: Any, views: Any, grad_output: Any, values: Any, gradient: Any) -> None:
         _call.items(self._description, views, options, self._execution, grad_output, values, [gradient], self._names)
 
-    def _items(self, shape: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The shape of the values, for a prediction of this shape."""
-        raise NotImplementedError
-
-    def _values(self, views) -> tuple[np.ndarray, View]:
+    def _values(self, views: Any) -> tuple[np.ndarray, View]:
         """A new array for the values."""
         shape = self._items(views[0].shape)
         if self._has_map and shape == views[0].shape:

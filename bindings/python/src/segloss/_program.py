@@ -55,7 +55,7 @@ class Program:
         self._slots = slots
         self._channels_last = channels_last
         self._levels = levels
-        self.parts = ()
+        self.parts: tuple[str, ...] = ()
         if self.is_reduced:
             self.parts = _abi.part_names(loss._description)
             if levels:
@@ -65,10 +65,10 @@ class Program:
         self._memory = ctypes.create_string_buffer(data, len(data))
         self.address = addressof(self._memory)
 
-    def __repr__(self):
+    def __repr__(self) -> Any:
         return f"Program({self.loss!r})"
 
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         return _again, (self.loss, self.data, self._slots, self._channels_last, self._levels)
 
     def outputs(self, arrays: Sequence[Any]) -> Outputs:
@@ -306,7 +306,7 @@ def tensor(type_: tuple[int, int], shape: Sequence[int], strides: Sequence[int] 
     return result
 
 
-def make(loss: Loss, options: ctypes.Structure, ordered: Sequence[Any], channels_last: bool) -> Program:
+def make(loss: Loss, options: ctypes.Structure, ordered: tuple[Any, ...], channels_last: bool) -> Program:
     """The program of a loss for a call's arguments, of which only shapes and None are looked at."""
     given = [i for i, array in enumerate(ordered) if array is not None]
     place = {argument: array for array, argument in enumerate(given)}

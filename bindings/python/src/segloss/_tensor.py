@@ -29,7 +29,7 @@ class View:
 
     __slots__ = ("name", "owner", "pointer", "device", "code", "bits", "lanes", "shape", "strides")
 
-    def __init__(self, name: str, owner: Any, pointer: int, device, type_, shape, strides):
+    def __init__(self, name: str, owner: Any, pointer: int, device: Any, type_: Any, shape: Any, strides: Any) -> None:
         self.name = name
         self.owner = owner
         self.pointer = pointer
@@ -49,7 +49,7 @@ class View:
                 import ml_dtypes
             except ImportError:
                 raise TypeError(f"{self.name}: bfloat16 arrays need the package ml_dtypes") from None
-            return np.dtype(ml_dtypes.bfloat16)
+            name = ml_dtypes.bfloat16
         return np.dtype(name)
 
     def channel(self, index: int, name: str) -> View:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 from . import _abi, _call
 from ._loss import Loss
 
@@ -85,11 +87,11 @@ class ActiveContourLoss(Loss):
         )
         super().__init__(options, non_finite, return_parts)
 
-    def _ordered(self, input, target):
+    def _ordered(self, input: Any, target: Any) -> Any:
         return input, target
 
 
-def active_contour_loss(y_true, y_pred, weight: float = 10) -> float:
+def active_contour_loss(y_true: Any, y_pred: Any, weight: float = 10) -> float:
     """``ActiveContourLoss(weight)(y_pred, y_true)``: the published form, with the original's order of arguments.
 
     Parameters
@@ -118,7 +120,7 @@ def active_contour_loss(y_true, y_pred, weight: float = 10) -> float:
     >>> round(active_contour_loss(np.zeros((1, 1, 4, 4)), np.full((1, 1, 4, 4), 0.5)), 6)
     0.501
     """
-    return _Function(weight)(y_pred, y_true)
+    return float(_Function(weight)(y_pred, y_true))
 
 
 class _Function(ActiveContourLoss):

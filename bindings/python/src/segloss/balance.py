@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ctypes
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from ._loss import Loss
 from ._tensor import view
 
 
-def main_loss(value) -> int:
+def main_loss(value: Any) -> int:
     """The number of a main loss; ValueError for PaddleOCR's dead ones."""
     if value in ("Euclidean", "CrossEntropy", "CrossEntropyLoss"):
         raise ValueError(
@@ -127,15 +128,15 @@ class BalanceLoss(Loss):
     _has_map = True
 
     @property
-    def _program_name(self):
+    def _program_name(self) -> Any:
         return "balance" if self._is_reduced else "balance_map"
 
-    def __call__(self, pred, gt, mask):
+    def __call__(self, pred: Any, gt: Any, mask: Any) -> Any:
         if self._is_map and not self._is_balanced:
             return self._map(pred, gt, mask)
         return self._with_origin(super().__call__(pred, gt, mask), pred, gt, mask)
 
-    def value_and_grad(self, pred, gt, mask, *, out=None, grad_output=1.0):
+    def value_and_grad(self, pred: Any, gt: Any, mask: Any, *, out: Any = None, grad_output: Any = 1.0) -> Any:  # type: ignore[override]
         if self._is_map and not self._is_balanced:
             return self._map(pred, gt, mask), self._map_grad(pred, gt, mask, out, grad_output)
         # The map first: the gradient may be written over the prediction.
@@ -145,23 +146,23 @@ class BalanceLoss(Loss):
 
     value_and_grad.__doc__ = Loss.value_and_grad.__doc__
 
-    def _ordered(self, pred, gt, mask):
+    def _ordered(self, pred: Any, gt: Any, mask: Any) -> Any:
         return pred, gt, mask
 
-    def _items(self, shape):
+    def _items(self, shape: Any) -> Any:
         return shape
 
-    def _numbers(self, parts):
+    def _numbers(self, parts: Any) -> Any:
         if self._return_origin and not self._is_map:
             return parts.loss, parts.origin
         return super()._numbers(parts)
 
-    def _with_origin(self, value, pred, gt, mask, origin=None):
+    def _with_origin(self, value: Any, pred: Any, gt: Any, mask: Any, origin: Any = None) -> Any:
         if not (self._return_origin and self._is_map):
             return value
         return value, self._map(pred, gt, mask) if origin is None else origin
 
-    def _map(self, pred, gt, mask) -> np.ndarray:
+    def _map(self, pred: Any, gt: Any, mask: Any) -> np.ndarray:
         inputs = self._views((pred, gt, mask))
         array, target = _call.output("out", inputs[0], None)
         _call.invoke(
@@ -174,7 +175,7 @@ class BalanceLoss(Loss):
         )
         return array
 
-    def _map_grad(self, pred, gt, mask, out, grad_output) -> np.ndarray:
+    def _map_grad(self, pred: Any, gt: Any, mask: Any, out: Any, grad_output: Any) -> np.ndarray:
         inputs = self._views((pred, gt, mask))
         if np.ndim(grad_output) == 0:
             grad_output = np.broadcast_to(np.float64(_call.factor(grad_output)), inputs[0].shape)

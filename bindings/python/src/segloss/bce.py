@@ -83,7 +83,7 @@ class BCELoss(PointwiseLoss):
         if from_logits and form != _abi.BCE_TORCH:
             raise ValueError(f"flavour: {flavour!r} is a form on probabilities; from_logits is True")
         if pos_weight is not None and np.ndim(pos_weight) == 0:
-            pos_weight = [pos_weight]
+            pos_weight = [pos_weight]  # type: ignore[list-item]
         factors, count = weights("pos_weight", pos_weight)
         if pos_weight is not None and count == 0:
             raise ValueError("pos_weight: expected one number, or one a class, got none")

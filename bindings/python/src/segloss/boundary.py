@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 from . import _abi, _call
 from ._classes import ignore
 from ._loss import ItemLoss
@@ -97,13 +99,13 @@ class BoundaryLoss(ItemLoss):
     statistics_add = False
     statistics_add_reason = "each image has statistics of its own: average the losses instead"
 
-    def _ordered(self, logits, labels):
+    def _ordered(self, logits: Any, labels: Any) -> Any:
         return logits, labels
 
-    def _items(self, shape):
+    def _items(self, shape: Any) -> Any:
         return shape[:2]
 
-    def _statistics(self, shapes):
+    def _statistics(self, shapes: Any) -> Any:
         samples, classes = self._items(shapes[0])
         return self._description.statistics * samples * classes + 1
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from . import _abi, _call
 from ._classes import PointwiseLoss, ignore, weights
@@ -85,5 +86,5 @@ class CrossEntropyLoss(PointwiseLoss):
 
     _names = {**PointwiseLoss._names, "class_weight": "weight"}
 
-    def _items(self, shape):
+    def _items(self, shape: Any) -> Any:
         return shape[:1] + shape[2:]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 from . import _abi, _call
 from ._loss import Loss
 
@@ -121,16 +123,16 @@ class CTPNLoss(Loss):
 
     def _ordered(
         self,
-        cls,
-        box,
-        rpn_labels,
-        rpn_bbox_targets,
-        rpn_bbox_inside_weights,
-        rpn_bbox_outside_weights,
-        side=None,
-        side_targets=None,
-        side_mask=None,
-    ):
+        cls: Any,
+        box: Any,
+        rpn_labels: Any,
+        rpn_bbox_targets: Any,
+        rpn_bbox_inside_weights: Any,
+        rpn_bbox_outside_weights: Any,
+        side: Any = None,
+        side_targets: Any = None,
+        side_mask: Any = None,
+    ) -> Any:
         sides = {"side": side, "side_targets": side_targets, "side_mask": side_mask}
         missing = [name for name, value in sides.items() if value is None]
         if len(missing) in (1, 2):
@@ -150,7 +152,7 @@ class CTPNLoss(Loss):
     # Its layouts say themselves where the numbers of an anchor are.
     _moves_channels = False
 
-    def _outputs(self, views, out):
+    def _outputs(self, views: Any, out: Any) -> Any:
         given = [v for v in views[:3] if v is not None]
         if out is None:
             out = [None] * len(given)

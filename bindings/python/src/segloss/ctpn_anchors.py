@@ -30,13 +30,13 @@ class CTPNAnchorTargets(NamedTuple):
 
 
 def ctpn_anchor_targets(
-    gt_boxes,
-    image_size,
-    feature_size,
+    gt_boxes: Any,
+    image_size: Any,
+    feature_size: Any,
     *,
     seed: Any = None,
     variant: str = "published",
-    line_boxes=None,
+    line_boxes: Any = None,
     stride: int = 16,
     heights: Sequence[float] | None = None,
     width: float = 16.0,
@@ -242,7 +242,7 @@ def _generator(seed: Any) -> _abi.MT19937 | None:
 
 def _put_back(generator: _abi.MT19937 | None, seed: Any) -> None:
     """Lets a generator that was given go on from where the draws have left it."""
-    if hasattr(seed, "set_state"):
+    if generator is not None and hasattr(seed, "set_state"):
         state = seed.get_state(legacy=False)
         state["state"] = {"key": np.array(generator.key, np.uint32), "pos": generator.position}
         seed.set_state(state)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from typing import Any
+
 from . import _abi, _call
 from ._loss import Loss
-from ._tensor import prediction, view
+from ._tensor import View, prediction, view
 from .balance import main_loss
 
 # alpha and beta where a variant's user gives none, as the header has them.
@@ -41,6 +43,8 @@ class DBLoss(Loss):
         Negatives to take where the batch has no positive (mmocr).
     non_finite : {"propagate", "refuse", "skip_masked"}, keyword only
         What NaN and infinity do: the formula's result, ValueError, or nothing where a map's mask is exactly 0.
+    return_parts : bool, default False, keyword only
+        Also return how many pixels counted: see below.
 
     Inputs
     ------
@@ -131,50 +135,50 @@ class DBLoss(Loss):
             self.statistics_add = False
             self.statistics_add_reason = "its hardest negatives are chosen among the whole batch"
 
-    def _channels(self, name: str, maps) -> list:
+    def _channels(self, name: str, maps: Any) -> list[Any]:
         self._count(name, maps.shape)
         channels = [maps.channel(i, n) for i, n in enumerate(self._description.predictions[: maps.shape[1]])]
         return channels if len(channels) == 3 else [channels[0], None, None]
 
-    def _ordered(self, maps, threshold_map, threshold_mask, shrink_map, shrink_mask):
+    def _ordered(self, maps: Any, threshold_map: Any, threshold_mask: Any, shrink_map: Any, shrink_mask: Any) -> Any:
         return maps, threshold_map, threshold_mask, shrink_map, shrink_mask
 
-    def _views(self, ordered):
+    def _views(self, ordered: Any) -> Any:
         return self._split(prediction("maps", ordered[0]), ordered[1:])
 
-    def _count(self, name: str, shape: tuple, channels_last: bool = False) -> int:
+    def _count(self, name: str, shape: tuple[Any, ...], channels_last: bool = False) -> int:
         """How many maps there are."""
         allowed = (2, 3) if self._variant == "wenmuzhou" else (3,)
-        count = int(shape[-1 if channels_last else 1]) if len(shape) == 4 else None
+        count = int(shape[-1 if channels_last else 1]) if len(shape) == 4 else 0
         if count not in allowed:
             layout = "N x H x W x {}" if channels_last else "N x {} x H x W"
             expected = " or ".join(layout.format(c) for c in allowed)
             raise ValueError(f"{name}: expected shape {expected} (P, T, B), got {tuple(shape)}")
         return count
 
-    def _pattern(self, ordered, channels_last):
+    def _pattern(self, ordered: Any, channels_last: Any) -> Any:
         return super()._pattern(ordered, channels_last), self._count("maps", ordered[0].shape, channels_last)
 
-    def _leading(self, ordered):
+    def _leading(self, ordered: Any) -> Any:
         return 1
 
-    def _inputs(self, ordered):
+    def _inputs(self, ordered: Any) -> Any:
         return "maps", *self._description.constants
 
-    def _slots(self, ordered, channels_last):
+    def _slots(self, ordered: Any, channels_last: Any) -> Any:
         if self._count("maps", ordered[0].shape, channels_last) == 3:
             return [(0, 0), (0, 1), (0, 2), (1, -1), (2, -1), (3, -1), (4, -1)]
         return [(0, 0), (-1, -1), (-1, -1), (-1, -1), (-1, -1), (3, -1), (4, -1)]
 
-    def _statistics(self, shapes):
+    def _statistics(self, shapes: Any) -> Any:
         if shapes[1] is None:
             return _abi.DB_STATISTICS["shrink"]
         return _abi.DB_STATISTICS["paper" if self._variant == "paper" else "published"]
 
-    def _split(self, maps, given):
+    def _split(self, maps: Any, given: Any) -> Any:
         channels = self._channels("maps", maps)
         shape = maps.shape[:1] + maps.shape[2:]
-        labels = []
+        labels: list[View | None] = []
         for name, value in zip(self._description.constants, given):
             label = view(name, value)
             if label.shape != shape:
@@ -184,9 +188,17 @@ class DBLoss(Loss):
             labels[0] = labels[1] = None
         return channels + labels
 
-    def value_and_grad(
-        self, maps, threshold_map, threshold_mask, shrink_map, shrink_mask, *, out=None, grad_output=1.0
-    ):
+    def value_and_grad(  # type: ignore[override]
+        self,
+        maps: Any,
+        threshold_map: Any,
+        threshold_mask: Any,
+        shrink_map: Any,
+        shrink_mask: Any,
+        *,
+        out: Any = None,
+        grad_output: Any = 1.0,
+    ) -> Any:
         inputs = prediction("maps", maps)
         grad, target = _call.output("out", inputs, out)
         if target.dtype != inputs.dtype:

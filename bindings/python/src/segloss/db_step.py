@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ctypes
+from typing import Any
 
 import numpy as np
 
@@ -21,14 +22,14 @@ class DBStep(Loss):
     def __init__(self, k: float = 50):
         super().__init__(_abi.DBStepOptions(k=_call.number("k", k)), "propagate", False)
 
-    def _ordered(self, prob, thresh):
+    def _ordered(self, prob: Any, thresh: Any) -> Any:
         return prob, thresh
 
-    def _items(self, shape):
+    def _items(self, shape: Any) -> Any:
         return shape
 
 
-def db_step(prob, thresh, k: float = 50) -> np.ndarray:
+def db_step(prob: Any, thresh: Any, k: float = 50) -> np.ndarray:
     """The approximate step function of Differentiable Binarization, ``σ(k·(prob - thresh))``.
 
     Parameters
@@ -70,7 +71,7 @@ def db_step(prob, thresh, k: float = 50) -> np.ndarray:
     return array
 
 
-def db_step_grad(prob, thresh, grad_output, k: float = 50) -> tuple[np.ndarray, np.ndarray]:
+def db_step_grad(prob: Any, thresh: Any, grad_output: Any, k: float = 50) -> tuple[np.ndarray, np.ndarray]:
     """The gradients of ``Σ grad_output·db_step(prob, thresh, k)`` by prob and thresh.
 
     ``k·B·(1 - B)·grad_output`` and its negative, with all digits where B is near 0 or 1.

@@ -106,5 +106,15 @@ class FocalLoss(PointwiseLoss):
         )
         super().__init__(options, reduction, non_finite, return_parts)
 
-    def _bound(self, input, target, alpha=None, gamma=None, smooth=None, *, weight=None, mask=None):
+    def _bound(
+        self,
+        input: Any,
+        target: Any,
+        alpha: Any = None,
+        gamma: Any = None,
+        smooth: Any = None,
+        *,
+        weight: Any = None,
+        mask: Any = None,
+    ) -> Any:
         return {"alpha": alpha, "gamma": gamma}, self._ordered(input, target, weight=weight, mask=mask)

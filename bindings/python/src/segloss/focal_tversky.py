@@ -61,6 +61,16 @@ class FocalTverskyLoss(OverlapLoss):
     ):
         super().__init__({"alpha": alpha, "beta": beta, "gamma": gamma, "smooth": smooth}, **options)
 
-    def _bound(self, input, target, smooth=None, alpha=None, beta=None, gamma=None, *, mask=None):
+    def _bound(
+        self,
+        input: Any,
+        target: Any,
+        smooth: Any = None,
+        alpha: Any = None,
+        beta: Any = None,
+        gamma: Any = None,
+        *,
+        mask: Any = None,
+    ) -> Any:
         given = {"smooth": smooth, "alpha": alpha, "beta": beta, "gamma": gamma}
         return given, self._ordered(input, target, mask=mask)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 from . import _abi, _call
 from ._loss import Loss
 
@@ -87,7 +89,16 @@ class L1BalanceCELoss(Loss):
     statistics_add = False
     statistics_add_reason = "its hardest negatives are chosen among the whole batch"
 
-    def _ordered(self, binary, thresh, thresh_binary, gt, mask, thresh_map=None, thresh_mask=None):
+    def _ordered(
+        self,
+        binary: Any,
+        thresh: Any,
+        thresh_binary: Any,
+        gt: Any,
+        mask: Any,
+        thresh_map: Any = None,
+        thresh_mask: Any = None,
+    ) -> Any:
         if (thresh is None) != (thresh_binary is None):
             missing = "thresh" if thresh is None else "thresh_binary"
             raise ValueError(f"{missing}: expected both thresh and thresh_binary, or neither; got None")
@@ -98,5 +109,5 @@ class L1BalanceCELoss(Loss):
             raise TypeError(f"{missing}: expected an array beside thresh, got None")
         return binary, thresh, thresh_binary, gt, mask, thresh_map, thresh_mask
 
-    def _statistics(self, shapes):
+    def _statistics(self, shapes: Any) -> Any:
         return _abi.DB_STATISTICS["shrink" if shapes[1] is None else "published"]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 from . import _abi, _call
 from ._loss import Loss
 
@@ -57,5 +59,5 @@ class MaskDiceLoss(Loss):
 
     _optional = ("weights",)
 
-    def _ordered(self, pred, gt, mask, weights=None):
+    def _ordered(self, pred: Any, gt: Any, mask: Any, weights: Any = None) -> Any:
         return pred, gt, mask, weights

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 from . import _abi, _call
 from ._loss import Loss
 
@@ -52,5 +54,5 @@ class MaskL1Loss(Loss):
     def __init__(self, eps: float = 1e-6, *, non_finite: str = "propagate", return_parts: bool = False):
         super().__init__(_abi.MaskL1Options(eps=_call.number("eps", eps)), non_finite, return_parts)
 
-    def _ordered(self, pred, gt, mask):
+    def _ordered(self, pred: Any, gt: Any, mask: Any) -> Any:
         return pred, gt, mask

@@ -4,7 +4,6 @@ import ctypes
 import math
 from typing import Any
 
-
 from . import _abi, _call
 from ._loss import ItemLoss
 from ._tensor import View, prediction, view
@@ -99,12 +98,12 @@ class StructureLoss(ItemLoss):
         _call.choice("reduction", reduction, {"mean": 0, "none": 0})
         super().__init__(options, reduction, non_finite, return_parts)
 
-    def __call__(self, pred, mask):
+    def __call__(self, pred: Any, mask: Any) -> Any:
         if not self._is_reduced:
             return super().__call__(pred, mask)
         return self._run(pred, mask, None, 1.0)[0]
 
-    def value_and_grad(self, pred, mask, *, out=None, grad_output=1.0):
+    def value_and_grad(self, pred: Any, mask: Any, *, out: Any = None, grad_output: Any = 1.0) -> Any:  # type: ignore[override]
         if not self._is_reduced:
             return super().value_and_grad(pred, mask, out=out, grad_output=grad_output)
         return self._run(pred, mask, out, _call.factor(grad_output), gradient=True)
@@ -118,30 +117,30 @@ class StructureLoss(ItemLoss):
     statistics_add = False
     statistics_add_reason = "each image has statistics of its own: average the losses instead"
 
-    def _ordered(self, pred, mask):
+    def _ordered(self, pred: Any, mask: Any) -> Any:
         if not isinstance(pred, (list, tuple)):
             return pred, mask
         if not self._is_reduced:
             raise ValueError("pred: reduction 'none' is of one prediction, got a list")
         return *pred, mask
 
-    def _inputs(self, ordered):
+    def _inputs(self, ordered: Any) -> Any:
         if len(ordered) == 2:
             return "pred", "mask"
         return *[f"pred[{i}]" for i in range(len(ordered) - 1)], "mask"
 
-    def _leading(self, ordered):
+    def _leading(self, ordered: Any) -> Any:
         return len(ordered) - 1
 
-    def _items(self, shape):
+    def _items(self, shape: Any) -> Any:
         return (shape[0], shape[1]) if len(shape) == 4 else (*shape[:1], 1)
 
-    def _statistics(self, shapes):
+    def _statistics(self, shapes: Any) -> Any:
         levels = len(shapes) - 1
         planes = math.prod(self._items(shapes[0]))
         return planes * (self._description.statistics + levels * _abi.STRUCTURE_LEVEL_STATISTICS)
 
-    def _result(self, loss, part, levels=0):
+    def _result(self, loss: Any, part: Any, levels: Any = 0) -> Any:
         result = super()._result(loss, part)
         if self._return_parts:
             result["levels"] = [{key: part(f"levels[{i}].{key}") for key in self.LEVEL_PARTS} for i in range(levels)]
@@ -149,7 +148,7 @@ class StructureLoss(ItemLoss):
 
     # Of one or several.
 
-    def _run(self, pred, mask, out: Any, grad_output: float, gradient: bool = False):
+    def _run(self, pred: Any, mask: Any, out: Any, grad_output: float, gradient: bool = False) -> Any:
         is_list = isinstance(pred, (list, tuple))
         given = list(pred) if is_list else [pred]
         names = [f"pred[{i}]" if is_list else "pred" for i in range(len(given))]
@@ -183,9 +182,9 @@ class StructureLoss(ItemLoss):
         found = {name: getattr(parts, name) for name in _abi.part_names(self._description)}
         found |= dict(zip(self._level_names(len(levels)), numbers))
         value = self._result(parts.loss, found.__getitem__, len(levels))
-        return value, tuple(grads) if is_list else (grads or [None])[0]
+        return value, tuple(grads) if is_list else (grads[0] if grads else None)
 
-    def _program_names(self, levels):
+    def _program_names(self, levels: Any) -> Any:
         names = {"preds": "pred", "levels": "pred", **self._names}
         if levels == 0:
             return {"preds[0]": "pred", "grad_preds[0]": "out", **names}
@@ -196,11 +195,11 @@ class StructureLoss(ItemLoss):
         return [f"levels[{i}].{key}" for i in range(levels) for key in self.LEVEL_PARTS]
 
     @staticmethod
-    def _array(views: list[View]):
+    def _array(views: list[View]) -> Any:
         return (_abi.Tensor * max(1, len(views)))(*(v.descriptor() for v in views))
 
 
-def structure_loss(pred, mask) -> float:
+def structure_loss(pred: Any, mask: Any) -> float:
     """``StructureLoss()(pred, mask)``: the published form.
 
     Parameters
@@ -227,4 +226,4 @@ def structure_loss(pred, mask) -> float:
     >>> round(structure_loss(np.zeros((1, 1, 8, 8)), np.ones((1, 1, 8, 8))), 4)
     1.1918
     """
-    return StructureLoss()(pred, mask)
+    return float(StructureLoss()(pred, mask))

@@ -57,5 +57,7 @@ class TverskyLoss(OverlapLoss):
     def __init__(self, *, alpha: float = 0.5, beta: float = 0.5, smooth: float = 1.0, **options: Any):
         super().__init__({"alpha": alpha, "beta": beta, "smooth": smooth}, **options)
 
-    def _bound(self, input, target, smooth=None, alpha=None, beta=None, *, mask=None):
+    def _bound(
+        self, input: Any, target: Any, smooth: Any = None, alpha: Any = None, beta: Any = None, *, mask: Any = None
+    ) -> Any:
         return {"smooth": smooth, "alpha": alpha, "beta": beta}, self._ordered(input, target, mask=mask)

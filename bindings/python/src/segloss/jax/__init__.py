@@ -18,7 +18,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -34,6 +34,9 @@ from .._tensor import _CODES
 from ..active_contour import _Function as _ActiveContour
 from ..db_step import DBStep as _DBStep
 
+if TYPE_CHECKING:
+    from ._names import *  # noqa: F403  (what the loop below makes)
+
 if jax.__version_info__ < (0, 10):
     raise ImportError(f"segloss.jax needs JAX 0.10 or later, got {jax.__version__}")
 
@@ -45,14 +48,14 @@ for _name in ("forward", "value", "gradient"):
 # ---- The border: arrays pass it on their way to the library ----------------------------------------------------------
 
 
-def _refuse_platform(ctx, *_):
+def _refuse_platform(ctx: Any, *_: Any) -> None:
     raise NotImplementedError(
         f"segloss computes on the CPU, and this is for {', '.join(ctx.module_context.platforms)}: move the arrays with "
         "jax.device_put(..., jax.devices('cpu')[0]), or compute the loss under jax.default_device"
     )
 
 
-def _refuse_derivative(*_):
+def _refuse_derivative(*_: Any) -> None:
     raise NotImplementedError(
         "segloss has first derivatives only: the gradient of a loss cannot be differentiated again; write the loss in "
         "jax.numpy where second derivatives are needed"
@@ -69,7 +72,7 @@ ad.primitive_jvps[_border_p] = _refuse_derivative
 batching.primitive_batchers[_border_p] = lambda arrays, axes: (_border_p.bind(*arrays), axes)
 
 
-def _axes(array) -> frozenset[Hashable]:
+def _axes(array: Any) -> frozenset[Hashable]:
     """Of a shard_map, those along which an array differs from device to device."""
     return jax.typeof(array).manual_axis_type.varying
 
@@ -83,7 +86,9 @@ def _together(arrays: Sequence[Any]) -> list[Any]:
     ]
 
 
-def _run(handler: str, program: Program, arrays: Sequence[Any], results: Sequence[tuple], same_along: Any = ()) -> list:
+def _run(
+    handler: str, program: Program, arrays: Sequence[Any], results: Sequence[tuple[Any, ...]], same_along: Any = ()
+) -> Any:
     """Calls a handler; results are (shape, dtype)."""
     arrays = _together(arrays)
     kind = jax.typeof(arrays[0]).manual_axis_type
@@ -101,7 +106,7 @@ def _run(handler: str, program: Program, arrays: Sequence[Any], results: Sequenc
 
 
 @functools.lru_cache(maxsize=256)
-def _checked(program: Program, described: tuple) -> tuple[int, tuple, np.dtype]:
+def _checked(program: Program, described: tuple[Any, ...]) -> tuple[int, tuple[Any, ...], np.dtype]:
     """Statistics, shape and type of the value; refuses what a call would."""
     statistics, _, value = program.checked([tensor(_CODES[dtype], shape) for shape, dtype in described])
     shape = tuple(value.shape[: value.rank])
@@ -110,7 +115,7 @@ def _checked(program: Program, described: tuple) -> tuple[int, tuple, np.dtype]:
     return statistics, shape, np.dtype(f"float{value.type_bits}")
 
 
-def _outputs(program: Program, arrays: Sequence[Any]) -> tuple[Any, tuple, np.dtype]:
+def _outputs(program: Program, arrays: Sequence[Any]) -> tuple[Any, tuple[Any, ...], np.dtype]:
     described = tuple((array.shape, array.dtype.name) for array in arrays)
     if all(isinstance(extent, int) for shape, _ in described for extent in shape):
         return _checked(program, described)
@@ -121,7 +126,7 @@ def _outputs(program: Program, arrays: Sequence[Any]) -> tuple[Any, tuple, np.dt
     return found.statistics, found.value, dtype if found.is_map else np.dtype(np.float64 if is_wide else np.float32)
 
 
-def _forward(program: Program, axis_name: Any, arrays: tuple) -> tuple[tuple[Any, Any], tuple]:
+def _forward(program: Program, axis_name: Any, arrays: tuple[Any, ...]) -> tuple[tuple[Any, Any], tuple[Any, ...]]:
     statistics, shape, dtype = _outputs(program, arrays)
     sums = (statistics, 2), np.uint32  # a float64 is two of them: JAX may not have float64
     parts = [((len(program.parts),), dtype)] if program.returns_parts else []
@@ -134,7 +139,9 @@ def _forward(program: Program, axis_name: Any, arrays: tuple) -> tuple[tuple[Any
     return (value, parts[0] if parts else None), (arrays, sums)
 
 
-def _backward(program: Program, axis_name: Any, saved: tuple, cotangents: tuple) -> tuple[tuple]:
+def _backward(
+    program: Program, axis_name: Any, saved: tuple[Any, ...], cotangents: tuple[Any, ...]
+) -> tuple[tuple[Any, ...]]:
     arrays, sums = saved
     wanted = [(array.shape, array.dtype) for array in arrays[: program.predictions]]
     gradients = _run("gradient", program, (*arrays, sums, cotangents[0]), wanted)
@@ -145,7 +152,7 @@ def _backward(program: Program, axis_name: Any, saved: tuple, cotangents: tuple)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _loss(program: Program, axis_name: Any, arrays: tuple) -> tuple[Any, Any]:
+def _loss(program: Program, axis_name: Any, arrays: tuple[Any, ...]) -> tuple[Any, Any]:
     return _forward(program, axis_name, arrays)[0]
 
 
@@ -153,7 +160,7 @@ _loss.defvjp(_forward, _backward)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
-def _result(program: Program, axis_name: Any, arrays: tuple) -> tuple[Any, Any]:
+def _result(program: Program, axis_name: Any, arrays: tuple[Any, ...]) -> tuple[Any, Any]:
     value, parts = _loss(program, axis_name, arrays)
     return value, None if parts is None else tuple(lax.stop_gradient(parts))
 
@@ -259,13 +266,14 @@ def _function(name: str, cls: type[Loss]) -> Callable[..., Any]:
     """The function that a class is in JAX."""
     renamed = {key: p.name for key, p in _framework.options(cls).items() if key != p.name}
 
-    def function(*inputs, axis_name=None, channels_last=False, **named):
+    def function(*inputs: Any, axis_name: Any = None, channels_last: Any = False, **named: Any) -> Any:
         given, options = _framework.split(cls, named)
         options = {option: _fixed(option, value) for option, value in options.items()}
         return _evaluate(_framework.configured(cls, options), inputs, given, axis_name, channels_last)
 
     signature = _framework.function_signature(cls)
-    function.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *_MORE])
+    made: Any = function
+    made.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *_MORE])
     function.__name__ = function.__qualname__ = name
     function.__doc__ = _documentation(name, cls, renamed)
     return function
@@ -273,7 +281,7 @@ def _function(name: str, cls: type[Loss]) -> Callable[..., Any]:
 
 def _documentation(name: str, cls: type[Loss], renamed: dict[str, str]) -> str:
     """The class's own text, as that of a function."""
-    text = inspect.cleandoc(cls.__doc__).replace("Called as ``loss(", f"Called as ``{name}(")
+    text = (inspect.getdoc(cls) or "").replace("Called as ``loss(", f"Called as ``{name}(")
     for title in ("Returns", "Raises", "Examples"):
         text = re.sub(rf"\n\n{title}\n-+\n.*?(?=\n\n\w[^\n]*\n---|\Z)", "", text, flags=re.DOTALL)
     others = "".join(f" Its ``{option}`` is ``{key}`` here." for key, option in renamed.items())
@@ -288,7 +296,9 @@ for _name, _cls in LOSSES.items():
         __all__.append(_name)
 
 
-def active_contour_loss(y_true, y_pred, weight=10, *, axis_name=None, channels_last=False, **options) -> Any:
+def active_contour_loss(
+    y_true: Any, y_pred: Any, weight: Any = 10, *, axis_name: Any = None, channels_last: Any = False, **options: Any
+) -> Any:
     """`segloss.ActiveContourLoss` of JAX arrays, with the original's order of arguments.
 
     Parameters
@@ -319,7 +329,7 @@ def active_contour_loss(y_true, y_pred, weight=10, *, axis_name=None, channels_l
     return _evaluate(_framework.configured(_ActiveContour, chosen), (y_pred, y_true), {}, axis_name, channels_last)
 
 
-def db_step(prob, thresh, k=50) -> jax.Array:
+def db_step(prob: Any, thresh: Any, k: Any = 50) -> jax.Array:
     """The approximate step function of Differentiable Binarization, ``σ(k·(prob - thresh))``, with both gradients.
 
     Parameters

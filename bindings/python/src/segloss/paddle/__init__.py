@@ -14,10 +14,9 @@ import functools
 import inspect
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import paddle
-
 import segloss
 
 from .. import _call, _framework
@@ -26,10 +25,13 @@ from ..active_contour import _Function as _ActiveContourFunction
 from ..db_step import DBStep as _DBStep
 from . import _run
 
+if TYPE_CHECKING:
+    from ._names import *  # noqa: F403  (what the loop below makes)
+
 __all__ = ["active_contour_loss", "db_step"]
 
 
-def _value(core: _Core, inputs: tuple, named: dict[str, Any]) -> Any:
+def _value(core: _Core, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
     given, ordered = core._bound(*inputs, **named)
     value = _run.evaluate(core, given, ordered)
     return value if core.origin is None else (value, _run.evaluate(core.origin, given, ordered))
@@ -53,17 +55,17 @@ class Loss(paddle.nn.Layer):
 
     _of: type[_Core]
 
-    def __init__(self, *arguments, **named):
+    def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__()
         self._core = self._of(*arguments, **named)
         # Whether a call is its tensors and gives one: nearly every one is then like one before.
         self._is_plain = self._core.origin is None and self._core._returned is None
         self._plans: dict[Any, _run.Plan] = {}
 
-    def __getstate__(self):
+    def __getstate__(self) -> Any:
         return {**self.__dict__, "_plans": {}}  # those are about this process's memory
 
-    def _call(self, inputs: tuple, named: dict[str, Any]) -> Any:
+    def _call(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
         if named or not self._is_plain or not paddle.in_dynamic_mode():
             return _value(self._core, inputs, named)
         try:
@@ -84,13 +86,13 @@ class Loss(paddle.nn.Layer):
             self._plans[key] = _run.planned(program, inputs)
         return value
 
-    def extra_repr(self):
+    def extra_repr(self) -> Any:
         return repr(self._core).partition("(")[2][:-1]
 
 
 def _layer(core: type[_Core]) -> type[Loss]:
     @paddle.jit.marker.unified
-    def forward(self, *inputs, **named):
+    def forward(self: Any, *inputs: Any, **named: Any) -> Any:
         return self._call(inputs, named)
 
     # to_static counts the parameters.
@@ -101,9 +103,9 @@ def _layer(core: type[_Core]) -> type[Loss]:
     return type(core.__name__, (Loss,), members)
 
 
-def _function(core: type[_Core]):
+def _function(core: type[_Core]) -> Any:
     @paddle.jit.marker.unified
-    def function(*inputs, **named):
+    def function(*inputs: Any, **named: Any) -> Any:
         call, options = _framework.split(core, named)
         return _value(_framework.configured(core, options), inputs, call)
 
@@ -122,7 +124,10 @@ for _core in segloss.LOSSES.values():
 _LEVELS = ("p4", "p3", "p2")
 
 
-class DBLoss(globals()["DBLoss"]):
+_DBLayer: Any = globals()["DBLoss"]
+
+
+class DBLoss(_DBLayer):
     """PaddleOCR's ``DBLoss``, called as that: ``loss(predicts, labels)``.
 
     Takes its configuration's keywords, and like it ignores those that it does not know; `segloss.DBLoss` describes them and
@@ -146,14 +151,16 @@ class DBLoss(globals()["DBLoss"]):
         ``loss``, which has the gradient, ``loss_shrink_maps``, ``loss_threshold_maps`` and ``loss_binary_maps``.
     """
 
-    def __init__(self, *arguments, **named):
+    def __init__(self, *arguments: Any, **named: Any) -> None:
         known = inspect.signature(segloss.DBLoss).parameters
         super().__init__(*arguments, **{name: value for name, value in named.items() if name in known})
         weights = {level: _call.number(f"aux_weight_{level}", named.get(f"aux_weight_{level}", 0)) for level in _LEVELS}
         self._aux = {f"aux_maps_{level}": weight for level, weight in weights.items() if weight > 0}
 
     @paddle.jit.marker.unified
-    def forward(self, predicts, labels, threshold_mask=None, shrink_map=None, shrink_mask=None):
+    def forward(
+        self, predicts: Any, labels: Any, threshold_mask: Any = None, shrink_map: Any = None, shrink_mask: Any = None
+    ) -> Any:
         if not isinstance(predicts, dict):
             return _value(self._core, (predicts, labels, threshold_mask, shrink_map, shrink_mask), {})
         if not isinstance(labels, (list, tuple)) or len(labels) != 5:
@@ -182,13 +189,13 @@ class DBLoss(globals()["DBLoss"]):
 
 
 @paddle.jit.marker.unified
-def active_contour_loss(y_true, y_pred, weight: float = 10):
+def active_contour_loss(y_true: Any, y_pred: Any, weight: float = 10) -> Any:
     """``ActiveContourLoss(weight)(y_pred, y_true)``: the published form, with the original's order of arguments."""
     return _value(_framework.configured(_ActiveContourFunction, {"weight": weight}), (y_pred, y_true), {})
 
 
 @paddle.jit.marker.unified
-def db_step(prob, thresh, k: float = 50):
+def db_step(prob: Any, thresh: Any, k: float = 50) -> Any:
     """The approximate step function of Differentiable Binarization, ``σ(k·(prob - thresh))``, with both gradients.
 
     Parameters

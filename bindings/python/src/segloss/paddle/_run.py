@@ -46,7 +46,7 @@ def evaluate(core: Loss, given: dict[str, Any], ordered: tuple[Any, ...]) -> Any
     return program.result(*value) if plan.returns_parts else value
 
 
-def _arrays(core: Loss, ordered: tuple[Any, ...], kind: type) -> list[Any]:
+def _arrays(core: Loss, ordered: tuple[Any, ...], kind: Any) -> list[Any]:
     """The tensors that are there."""
     arrays = []
     for i, array in enumerate(ordered):
@@ -138,6 +138,7 @@ class _Call:
     """One call on tensors, and what its gradient will need."""
 
     __slots__ = ("addresses", "arrays", "parts", "plan", "statistics", "versions")
+    versions: list[int]
 
     def __init__(self, plan: Plan, arrays: Sequence[paddle.Tensor]):
         self.plan = plan
@@ -147,7 +148,7 @@ class _Call:
     def value(self) -> paddle.Tensor:
         """The value; and `statistics`, and `parts` if they are asked for, as numbers."""
         plan = self.plan
-        value = _C_ops.empty(plan.shape, plan.dtype, _CPU)
+        value = _C_ops.empty(list(plan.shape), plan.dtype, _CPU)
         statistics = self.statistics = plan.statistics()
         frame = plan.frame()
         frame.forward(self.addresses, value.data_ptr(), addressof(statistics) if plan.count else None)
@@ -159,7 +160,8 @@ class _Call:
     def gradient(self, factor: paddle.Tensor, statistics: int) -> list[paddle.Tensor | None]:
         """Gradients of the predictions that want one, from the statistics at an address."""
         plan = self.plan
-        gradients, places = [], []
+        gradients: list[Any] = []
+        places: list[tuple[int, list[int] | None] | None] = []
         for wanted in plan.gradients:
             if wanted is None:
                 gradients.append(None)
@@ -193,11 +195,12 @@ class _Guard:
     the second. As a hook of the value this raises before that. It holds no tensors, as the value may be kept for a log."""
 
     __slots__ = ("context", "name")
+    context: Callable[[], Any]
 
     def __init__(self, name: str):
         self.name = name
 
-    def __call__(self, _) -> None:
+    def __call__(self, _: Any) -> None:
         if self.context() is None:
             raise RuntimeError(
                 f"{self.name}: Paddle can run backward() through a PyLayer only once, whatever retain_graph says; "
@@ -213,7 +216,7 @@ def _dense(shape: Sequence[int]) -> list[int]:
     return strides[::-1]
 
 
-def _tensor(array: Any, strides: Sequence[int] | None):
+def _tensor(array: Any, strides: Sequence[int] | None) -> Any:
     if array.dtype not in TYPES:
         expected = ", ".join(str(dtype).rpartition(".")[2] for dtype in TYPES)
         raise TypeError(f"segloss: expected element type {expected}, got {array.dtype}")
@@ -222,14 +225,14 @@ def _tensor(array: Any, strides: Sequence[int] | None):
 
 class _Loss(PyLayer):
     @staticmethod
-    def forward(ctx, call, guard, *predictions):
+    def forward(ctx: Any, call: Any, guard: Any, *predictions: Any) -> Any:
         ctx.call = call
         guard.context = weakref.ref(ctx)
         call.versions = [array.inplace_version for array in call.arrays]
         return call.value()
 
     @staticmethod
-    def backward(ctx, factor):
+    def backward(ctx: Any, factor: Any) -> Any:
         call = ctx.call
         call.check_unchanged()
         gradients = call.gradient(factor, addressof(call.statistics))
@@ -244,11 +247,11 @@ class _FirstOrder(PyLayer):
     """A gradient that refuses to be differentiated: without this it would pass for a constant."""
 
     @staticmethod
-    def forward(ctx, gradient, *inputs):
+    def forward(ctx: Any, gradient: Any, *inputs: Any) -> Any:
         return gradient()
 
     @staticmethod
-    def backward(ctx, _):
+    def backward(ctx: Any, _: Any) -> None:
         raise RuntimeError("segloss: losses have no second derivative")
 
 
@@ -270,12 +273,12 @@ def _in_graph(program: Program, arrays: Sequence[Any]) -> Any:
         value, parts, _ = forward(*arrays)
     else:
 
-        def run(context, *arrays):
+        def run(context: Any, *arrays: Any) -> Any:
             value, parts, statistics = forward(*arrays)
             context.save_for_backward(*arrays, statistics)
             return value, parts
 
-        def derive(context, factor, _):
+        def derive(context: Any, factor: Any, _: Any) -> Any:
             found = backward(*context.saved_tensor(), factor)
             found = iter(found if isinstance(found, (list, tuple)) else [found])
             return tuple(next(found) if i < len(wanted) and wanted[i] else None for i in range(len(arrays)))
@@ -292,11 +295,11 @@ _serial = itertools.count()
 
 
 @functools.cache
-def _operators(program: Program, wanted: tuple[bool, ...]) -> tuple[Callable, Callable]:
+def _operators(program: Program, wanted: tuple[bool, ...]) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """A program's operators: arrays -> value, parts, statistics; arrays, statistics, factor -> gradients."""
     meta = paddle.static.MetaTensor
 
-    def forward_meta(arrays):
+    def forward_meta(arrays: Any) -> Any:
         outputs = program.outputs(arrays)
         dtype = arrays[0].dtype
         single = dtype if dtype == paddle.float64 else paddle.float32
@@ -306,22 +309,22 @@ def _operators(program: Program, wanted: tuple[bool, ...]) -> tuple[Callable, Ca
             meta(shape=[-1], dtype=paddle.float64),
         )
 
-    def backward_meta(arrays):
+    def backward_meta(arrays: Any) -> Any:
         metas = tuple(meta(shape=a.shape, dtype=a.dtype) for a, w in zip(arrays, wanted) if w)
         return metas if len(metas) > 1 else metas[0]
 
-    def forward(arrays):
+    def forward(arrays: Any) -> Any:
         call = _Call(planned(program, arrays), arrays)
         value = call.value()
         parts = paddle.to_tensor(call.parts if program.returns_parts else [], value.dtype, _CPU)
         return value, parts, paddle.to_tensor(call.statistics[: call.plan.count], paddle.float64, _CPU)
 
-    def backward(arrays):
+    def backward(arrays: Any) -> Any:
         *arrays, statistics, factor = arrays
         for array, is_wanted in zip(arrays, wanted):
             array.stop_gradient = not is_wanted
-        gradients = _Call(planned(program, arrays), arrays).gradient(factor, statistics.data_ptr())
-        gradients = tuple(gradient for gradient in gradients if gradient is not None)
+        found = _Call(planned(program, arrays), arrays).gradient(factor, statistics.data_ptr())
+        gradients = tuple(gradient for gradient in found if gradient is not None)
         return gradients if len(gradients) > 1 else gradients[0]
 
     # Paddle takes a name with "_grad" in it for something else.
@@ -334,8 +337,10 @@ def _operators(program: Program, wanted: tuple[bool, ...]) -> tuple[Callable, Ca
     )
 
 
-def _register(name: str, run: Callable, infer_meta: Callable, inputs: list[str], outputs: list[str]) -> Callable:
-    def named(function):
+def _register(
+    name: str, run: Callable[..., Any], infer_meta: Callable[..., Any], inputs: list[str], outputs: list[str]
+) -> Any:
+    def named(function: Any) -> Any:
         # Paddle wants a function whose parameters are the operator's inputs.
         return eval(f"lambda {', '.join(inputs)}: function(({', '.join(inputs)},))", {"function": function})
 

@@ -8,5 +8,5 @@ from . import BalanceLoss, MaskDiceLoss, MaskL1Loss
 __all__ = ["BalanceLoss", "DiceLoss", "MaskL1Loss"]
 
 
-class DiceLoss(MaskDiceLoss):
+class DiceLoss(MaskDiceLoss):  # type: ignore[type-arg]
     __doc__ = MaskDiceLoss.__doc__

@@ -12,7 +12,9 @@ from .. import CTPNLoss, _framework, ctpn_anchor_targets
 from ._functions import evaluate
 
 
-def anchor_target_layer(cls_pred, bbox, im_info, scope_name: str | None = None, *, seed: Any = np.random, **options):
+def anchor_target_layer(
+    cls_pred: Any, bbox: Any, im_info: Any, scope_name: str | None = None, *, seed: Any = np.random, **options: Any
+) -> Any:
     """What `segloss.ctpn_anchor_targets` makes of the boxes of an image, as tensors; Python runs it, as upstream.
 
     Parameters
@@ -37,7 +39,7 @@ def anchor_target_layer(cls_pred, bbox, im_info, scope_name: str | None = None, 
         ``rpn_bbox_outside_weights`` (float32, 1 x H x W x 4A). They carry no gradient.
     """
 
-    def targets(shape, boxes, image):
+    def targets(shape: Any, boxes: Any, image: Any) -> Any:
         found = ctpn_anchor_targets(boxes, np.reshape(image, -1)[:2], shape[1:3], seed=seed, **options)
         return found[:4]
 
@@ -53,17 +55,17 @@ def anchor_target_layer(cls_pred, bbox, im_info, scope_name: str | None = None, 
 
 
 def ctpn_loss(
-    bbox_pred,
-    cls_pred,
-    bbox,
-    im_info,
+    bbox_pred: Any,
+    cls_pred: Any,
+    bbox: Any,
+    im_info: Any,
     regularization_losses: Sequence[Any] = (),
     *,
     sigma2: float | None = None,
     variant: str = "published",
     seed: Any = np.random,
-    **options,
-):
+    **options: Any,
+) -> Any:
     """The loss of the Connectionist Text Proposal Network for an image and its boxes.
 
     Parameters

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -15,13 +14,13 @@ from ..db_step import DBStep
 from . import _ops
 
 
-@functools.cache
+@_framework.remembered()
 def call_parameters(cls: type[Loss]) -> Mapping[str, inspect.Parameter]:
     """What a call of a loss takes, in its order, without the numbers that it may give."""
     return {name: p for name, p in inspect.signature(cls._ordered).parameters.items() if name != "self"}
 
 
-@functools.cache
+@_framework.remembered()
 def is_pair(cls: type[Loss]) -> bool:
     """Whether a call takes a prediction and a target, which Keras passes in the other order."""
     positional = [p for p in call_parameters(cls).values() if p.kind is p.POSITIONAL_OR_KEYWORD]
@@ -37,7 +36,7 @@ def tensors(inputs: Any) -> Any:
     return tf.convert_to_tensor(inputs)
 
 
-def _run(core: Loss, inputs: Any, named: Mapping[str, Any], per_sample: bool):
+def _run(core: Loss, inputs: Any, named: Mapping[str, Any], per_sample: bool) -> Any:
     inputs = [tensors(item) for item in inputs]
     if named:
         named = {name: tensors(item) for name, item in named.items()}
@@ -117,22 +116,19 @@ _SEVERAL = """``segloss.{name}`` of tensors, with its order of arguments, channe
     """
 
 
-def _function(cls: type[Loss]):
+def _function(cls: type[Loss]) -> Any:
     parameters = call_parameters(cls)
     order = [name for name, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
 
-    if is_pair(cls):
+    def pair(y_true: Any, y_pred: Any, **options: Any) -> Any:
+        arrays, options = _framework.split(cls, options)
+        return evaluate(_framework.configured(cls, options), (y_pred, y_true), arrays)
 
-        def loss(y_true, y_pred, **options):
-            arrays, options = _framework.split(cls, options)
-            return evaluate(_framework.configured(cls, options), (y_pred, y_true), arrays)
+    def several(*arrays: Any, **options: Any) -> Any:
+        named, options = _framework.split(cls, options)
+        return evaluate(_framework.configured(cls, options), arrays, named)
 
-    else:
-
-        def loss(*arrays, **options):
-            named, options = _framework.split(cls, options)
-            return evaluate(_framework.configured(cls, options), arrays, named)
-
+    loss: Any = pair if is_pair(cls) else several
     keywords = [name for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY]
     loss.__name__ = loss.__qualname__ = _framework.function_name(cls.__name__)
     loss.__module__ = __package__
@@ -149,7 +145,7 @@ def _function(cls: type[Loss]):
 FUNCTIONS = {function.__name__: function for function in map(_function, LOSSES.values())}
 
 
-def db_step(prob, thresh, k: float = 50):
+def db_step(prob: Any, thresh: Any, k: float = 50) -> Any:
     """The approximate step function of Differentiable Binarization, ``σ(k·(prob - thresh))``, with its gradients.
 
     Parameters

@@ -27,7 +27,7 @@ _MEANS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")
 class _Reduction(keras.losses.Loss):
     """Keras's own reduction and weights, of values that are there."""
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Any, y_pred: Any) -> Any:
         return y_pred
 
 
@@ -52,13 +52,13 @@ class Loss(keras.losses.Loss):
 
     def __init__(
         self,
-        *arguments,
+        *arguments: Any,
         per_sample: bool = False,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = None,
         dtype: Any = None,
-        **options,
-    ):
+        **options: Any,
+    ) -> None:
         super().__init__(name=name or self._core._description.name + "_loss", reduction=reduction, dtype=dtype)
         self._options = _named(self._core, arguments, options)
         if self._options.get("return_parts") or self._options.get("return_origin"):
@@ -68,7 +68,7 @@ class Loss(keras.losses.Loss):
             )
         self._own_dtype = dtype
         self.per_sample = bool(per_sample)
-        reduced = {}
+        reduced: dict[str, Any] = {}
         if not self.per_sample and reduction not in _MEANS:
             if not issubclass(self._core, ItemLoss):
                 raise ValueError(
@@ -80,7 +80,7 @@ class Loss(keras.losses.Loss):
         if self.per_sample:
             self._reduction = _Reduction(reduction=reduction, name=self.name, dtype=dtype)
 
-    def __call__(self, y_true, y_pred, sample_weight=None, **arrays):
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None, **arrays: Any) -> Any:
         """The loss, reduced.
 
         Parameters
@@ -102,7 +102,7 @@ class Loss(keras.losses.Loss):
         values = self.call(y_true, y_pred, **arrays)
         return self._reduction(values, values, sample_weight)
 
-    def call(self, y_true, y_pred, **arrays):
+    def call(self, y_true: Any, y_pred: Any, **arrays: Any) -> Any:
         """The loss of the batch, or with ``per_sample`` of each sample; before Keras's reduction."""
         if self._own_dtype is not None:
             y_pred = tf.nest.map_structure(lambda y: tf.cast(y, self.dtype), y_pred)
@@ -116,7 +116,7 @@ class Loss(keras.losses.Loss):
                 inputs += given if isinstance(given, (list, tuple)) else [given]
         return _functions.value(self._loss, inputs, arrays, self.per_sample)
 
-    def get_config(self):
+    def get_config(self) -> Any:
         config = {**super().get_config(), "per_sample": self.per_sample}
         if self._own_dtype is not None:
             config["dtype"] = self.dtype

@@ -74,7 +74,7 @@ if native is not None:
 class _Shaped:
     """An array of which only the shape is known, extents that are not among them."""
 
-    def __init__(self, shape):
+    def __init__(self, shape: Any) -> None:
         self.shape = shape
 
 
@@ -101,7 +101,7 @@ def _code(array: tf.Tensor) -> tuple[int, int]:
 # ---- Gradients
 
 
-def _gradient(operation, grad_value, *_):
+def _gradient(operation: Any, grad_value: Any, *_: Any) -> Any:
     """Of the value; parts and statistics have none."""
     count = len(operation.inputs)
     if grad_value is None:
@@ -117,7 +117,7 @@ def _gradient(operation, grad_value, *_):
     return [*gradients, *[None] * (count - predictions)]
 
 
-def _second_derivative(*_):
+def _second_derivative(*_: Any) -> None:
     raise NotImplementedError(
         "segloss.tensorflow: losses have first derivatives only; a second one, as for a gradient penalty or a Hessian, "
         "needs the loss written in TensorFlow's own operations"
@@ -133,17 +133,17 @@ if native is not None:
 # ---- Without the native library
 
 
-def _with_numpy(program: Program, arrays: Sequence[tf.Tensor], type_: tf.DType, per_sample: bool):
+def _with_numpy(program: Program, arrays: Sequence[tf.Tensor], type_: tf.DType, per_sample: bool) -> Any:
     """`run` with Python called back."""
     count = program.predictions
 
-    def samples(arrays):
+    def samples(arrays: Any) -> Any:
         return [[a[i : i + 1] for a in arrays] for i in range(len(arrays[0]))] if per_sample else [arrays]
 
-    def frame_of(arrays):
+    def frame_of(arrays: Any) -> Any:
         return Plan(program, [tensor(_CODES.get(a.dtype.name, (3, 0)), a.shape) for a in arrays]).frame()
 
-    def forward(*arrays):
+    def forward(*arrays: Any) -> Any:
         found = []
         for group in samples(arrays):
             frame = frame_of(group)
@@ -153,7 +153,7 @@ def _with_numpy(program: Program, arrays: Sequence[tf.Tensor], type_: tf.DType, 
             frame.release()
         return tuple(map(np.stack, zip(*found))) if per_sample else found[0]
 
-    def backward(statistics, factor, *arrays):
+    def backward(statistics: Any, factor: Any, *arrays: Any) -> Any:
         factor = np.asarray(factor)
         gradients = [np.empty_like(a) for a in arrays[:count]]
         groups = zip(samples(arrays), samples(gradients))
@@ -173,20 +173,20 @@ def _with_numpy(program: Program, arrays: Sequence[tf.Tensor], type_: tf.DType, 
     shapes = [None] * 3 if tf.executing_eagerly() else _static(program, arrays, per_sample)
 
     @tf.custom_gradient
-    def call(*arrays):
+    def call(*arrays: Any) -> Any:
         value, parts, statistics = tf.numpy_function(forward, arrays, [type_, tf.float64, tf.float64])
         for result, shape in zip((value, parts, statistics), shapes):
             result.set_shape(shape)
 
         @tf.custom_gradient
-        def gradients(grad_value, *arrays):
+        def gradients(grad_value: Any, *arrays: Any) -> Any:
             types = [a.dtype for a in arrays[:count]]
             found = tf.nest.flatten(tf.numpy_function(backward, [statistics, grad_value, *arrays], types))
             for gradient, prediction in zip(found, arrays):
                 gradient.set_shape(prediction.shape)
             return found, _second_derivative
 
-        def grad(grad_value, _):
+        def grad(grad_value: Any, _: Any) -> Any:
             return [*gradients(grad_value, *arrays), *[None] * (len(arrays) - count)]
 
         return (value, parts), grad

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,6 +19,9 @@ from .. import LOSSES, _abi, _framework
 from .._loss import Loss as _Loss
 from ..db_step import DBStep as _DBStep
 from . import _ops
+
+if TYPE_CHECKING:
+    from ._names import *  # noqa: F403  (what the loop below makes)
 
 _EXTRA = """
     process_group : torch.distributed.ProcessGroup, optional, keyword only
@@ -38,7 +41,7 @@ class LossModule(torch.nn.Module):
 
     _core: type[_Loss]
 
-    def __init__(self, *arguments, process_group: Any = None, device: str | None = None, **options):
+    def __init__(self, *arguments: Any, process_group: Any = None, device: str | None = None, **options: Any) -> None:
         super().__init__()
         if device not in (None, "host"):
             raise ValueError(f"device: expected None or 'host', got {device!r}")
@@ -65,14 +68,14 @@ class LossModule(torch.nn.Module):
         positional, named = core._arguments
         return cls(*positional, device=device, **named)
 
-    def __getstate__(self):
+    def __getstate__(self) -> Any:
         # What is remembered is about this process's memory.
         return {**self.__dict__, "_plans": {}, "_with_parts": None}
 
     def extra_repr(self) -> str:
         return repr(self.core).split("(", 1)[1].removesuffix(")")
 
-    def forward(self, *inputs, statistics: Tensor | None = None, **named):
+    def forward(self, *inputs: Any, statistics: Tensor | None = None, **named: Any) -> Any:
         key = None
         if self._is_plain and not named and statistics is None and not _in_graph():
             # Nearly every call is like one before.
@@ -91,7 +94,7 @@ class LossModule(torch.nn.Module):
         result = self._run(given, ordered, statistics, key)
         return result if self._origin is None else (result, self._origin._run(given, ordered, None))
 
-    def statistics(self, *inputs, **named) -> Tensor:
+    def statistics(self, *inputs: Any, **named: Any) -> Tensor:
         """What this batch adds to a loss of several: float64, to be summed over batches (or stacked, a row each).
 
         ``loss(*inputs, statistics=total)`` is then the loss of all of them, with the gradient of it by these inputs.
@@ -102,7 +105,7 @@ class LossModule(torch.nn.Module):
             arrays, _ = self._arrays(ordered)
             return _ops.statistics(self._plan(given, ordered, arrays, False), arrays)
 
-    def _run(self, given: dict[str, Any], ordered: tuple[Any, ...], statistics: Tensor | None, key: Any = None):
+    def _run(self, given: dict[str, Any], ordered: tuple[Any, ...], statistics: Tensor | None, key: Any = None) -> Any:
         if not self.core._is_reduced and torch.is_autocast_enabled("cpu"):
             ordered = self._widened(ordered)
         home = None
@@ -132,7 +135,7 @@ class LossModule(torch.nn.Module):
             value = plan.program.result(*value)
         return value if home is None else _moved(value, home)
 
-    def _plan(self, given, ordered, arrays: list[Tensor], has_gradient: bool) -> _ops.Plan:
+    def _plan(self, given: Any, ordered: Any, arrays: list[Tensor], has_gradient: bool) -> _ops.Plan:
         program = self.core._program(given, ordered)
         key = program, _kinds(arrays)
         plan = self._plans.get(key)
@@ -162,7 +165,7 @@ class LossModule(torch.nn.Module):
             arrays.append(array.resolve_neg() if array.is_neg() else array)
         return arrays, has_gradient
 
-    def _graph(self, given: dict[str, Any], ordered: tuple[Any, ...], statistics: Tensor | None):
+    def _graph(self, given: dict[str, Any], ordered: tuple[Any, ...], statistics: Tensor | None) -> Any:
         """The same as an operator, which a graph can hold."""
         if statistics is not None or self.process_group is not None:
             raise ValueError(
@@ -172,7 +175,7 @@ class LossModule(torch.nn.Module):
         leading = self.core._leading(ordered)
         predictions = [array for array in ordered[:leading] if array is not None]
         constants = [array for array in ordered[leading:] if array is not None]
-        operator = getattr(torch.ops.segloss, self._operator)
+        operator = getattr(torch.ops.segloss, str(self._operator))
         value, parts, _ = operator(predictions, constants, self._head + _framework.tail(given, ordered))
         if not self.core._is_reduced or self.core._returned is None:
             return value
@@ -210,7 +213,7 @@ def _in_graph() -> bool:
     return False
 
 
-def _kinds(arrays) -> tuple[Any, ...]:
+def _kinds(arrays: Any) -> tuple[Any, ...]:
     """What a plan depends on."""
     return tuple([(a.dtype, a.shape, a.stride(), a.is_cpu, a.requires_grad, a.is_neg()) for a in arrays])
 
@@ -255,7 +258,7 @@ def _module(core: type[_Loss]) -> type[LossModule]:
     return type(core.__name__, (LossModule,), own)
 
 
-def _mhliao(self: LossModule, *inputs, **named):
+def _mhliao(self: LossModule, *inputs: Any, **named: Any) -> Any:
     """Also MhLiao's call: dicts of predictions and of labels -> (loss, metrics)."""
     if len(inputs) != 2 or not isinstance(inputs[0], dict):
         return LossModule.forward(self, *inputs, **named)
@@ -284,19 +287,20 @@ def _signature(core: type[_Loss]) -> inspect.Signature:
     return inspect.Signature([*named, *own, *rest])
 
 
-def _function(module: type[LossModule]):
+def _function(module: type[LossModule]) -> Any:
     core = module._core
     name = _framework.function_name(core.__name__)
 
-    def function(*inputs, process_group=None, device=None, **named):
+    def function(*inputs: Any, process_group: Any = None, device: Any = None, **named: Any) -> Any:
         call, options = _framework.split(core, named)
         options |= {"process_group": process_group, "device": device}
         return _framework.configured(module, options)(*inputs, **call)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"``{core.__name__}(**options)(...)``: see there."
-    function.__signature__ = _framework.function_signature(core)
-    return function
+    made: Any = function
+    made.__signature__ = _framework.function_signature(core)
+    return made
 
 
 __all__ = ["LossModule", "active_contour_loss", "db_step"]

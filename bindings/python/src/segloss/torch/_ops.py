@@ -160,7 +160,7 @@ class Evaluate(torch.autograd.Function):
     """A loss in eager mode: statistics in the forward, the gradient in the backward, times whatever comes from above."""
 
     @staticmethod
-    def forward(ctx, plan: Plan, reduction: Reduction | None, *arrays: Tensor):
+    def forward(ctx: Any, plan: Plan, reduction: Reduction | None, *arrays: Tensor) -> Any:
         if plan.at_once and reduction is None:
             wanted = ctx.needs_input_grad[2 : 2 + plan.program.predictions]
             value, parts, ctx.memory, ctx.at, ctx.gradients = forward_with_gradient(plan, arrays, wanted)
@@ -176,13 +176,14 @@ class Evaluate(torch.autograd.Function):
         return value, parts
 
     @staticmethod
-    def backward(ctx, grad_output: Tensor, *_):
+    def backward(ctx: Any, grad_output: Tensor, *_: Any) -> Any:
         arrays = ctx.saved_tensors
         plan = ctx.plan
         predictions = plan.program.predictions
         gradients, ctx.gradients = ctx.gradients, None
-        if gradients is None or grad_output.item() != 1:
-            plan.at_once = plan.is_small
+        if gradients is not None and grad_output.item() != 1:
+            gradients, plan.at_once = None, plan.is_small
+        if gradients is None:
             wanted = ctx.needs_input_grad[2 : 2 + predictions]
             gradients = backward(plan, arrays, ctx.at, ctx.count, grad_output, wanted)
         if torch.is_grad_enabled():  # create_graph: what is made of these gradients has none by itself
@@ -194,11 +195,11 @@ class _Once(torch.autograd.Function):
     """A gradient that says what it depends on, so that differentiating it is an error and not silence."""
 
     @staticmethod
-    def forward(ctx, gradient: Tensor, *sources: Tensor) -> Tensor:
+    def forward(ctx: Any, gradient: Tensor, *sources: Tensor) -> Tensor:
         return gradient.view_as(gradient)
 
     @staticmethod
-    def backward(ctx, *_):
+    def backward(ctx: Any, *_: Any) -> None:
         raise RuntimeError(_SECOND)
 
 
@@ -231,7 +232,7 @@ def _op_fake(predictions: list[Tensor], constants: list[Tensor], program: str) -
     )
 
 
-def _op_setup(ctx, inputs, output) -> None:
+def _op_setup(ctx: Any, inputs: Any, output: Any) -> None:
     predictions, constants, ctx.program = inputs
     _, parts, statistics = output
     ctx.mark_non_differentiable(parts, statistics)
@@ -239,7 +240,7 @@ def _op_setup(ctx, inputs, output) -> None:
     ctx.save_for_backward(*predictions, *constants, statistics)
 
 
-def _backward_operator(name: str):
+def _backward_operator(name: str) -> Any:
     def run(
         factor: Tensor, predictions: list[Tensor], constants: list[Tensor], statistics: Tensor, program: str
     ) -> list[Tensor]:
@@ -253,7 +254,7 @@ def _backward_operator(name: str):
     ) -> list[Tensor]:
         return [torch.empty_like(prediction) for prediction in predictions]
 
-    def refuse(ctx, *_):
+    def refuse(ctx: Any, *_: Any) -> None:
         raise RuntimeError(_SECOND)
 
     _library.define(
@@ -272,7 +273,7 @@ def _operator(name: str) -> None:
     """``segloss::<name>``: arrays in, value, parts and the bits of the statistics out, with its gradient."""
     gradient = _backward_operator(name)
 
-    def derivative(ctx, grad_output: Tensor, *_):
+    def derivative(ctx: Any, grad_output: Tensor, *_: Any) -> Any:
         saved = ctx.saved_tensors
         predictions, constants = ctx.counts
         gradients = gradient(
