@@ -187,3 +187,34 @@ def test_again_and_again(entry):
     for other in CATALOG[:4]:
         other.run(other.draw((1, 5, 7), seed=9, dtype=np.float64))
     assert bits(entry.run(inputs)) == first
+
+
+def test_gradients_that_are_kept_are_never_written_again():
+    """Memory of gradients is used again, but not while the array, or a view of it, is somebody's."""
+    segloss.shutdown()
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(2, 1, 600, 600)).astype(np.float32)
+    y = (x > 1).astype(np.uint8)
+    loss = segloss.BCELoss()
+    kept = []
+    for step in range(6):
+        _, grad = loss.value_and_grad(x + step, y)
+        wanted = grad.copy()
+        kept.append((grad if step % 2 else grad[0, 0, ::7], wanted if step % 2 else wanted[0, 0, ::7]))
+        del grad
+    for grad, wanted in kept:
+        assert np.array_equal(grad, wanted)
+
+
+def test_memory_of_gradients_is_used_again():
+    segloss.shutdown()
+    x = np.zeros((1, 1, 1024, 1024), np.float32)
+    y = np.zeros((1, 1, 1024, 1024), np.uint8)
+    loss = segloss.BCELoss()
+    _, grad = loss.value_and_grad(x, y)
+    first = grad.ctypes.data
+    _, other = loss.value_and_grad(x, y)
+    assert other.ctypes.data != first
+    del grad
+    _, again = loss.value_and_grad(x, y)
+    assert again.ctypes.data == first

@@ -796,3 +796,30 @@ def test_fork_while_pytorch_has_a_team():
         print(value, os.read(reading, 100).decode())
     """)
     assert parent == child
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gradients_that_are_kept_are_never_written_again(dtype):
+    x, y = torch.rand(1, 2, 800, 800).to(dtype), torch.rand(1, 2, 800, 800).to(dtype)
+    kept = []
+    for step in range(6):
+        p = (x + step).requires_grad_()
+        st.BCELoss()(p, y).backward()
+        gradient = p.grad[0, 1, 100:] if step % 2 else p.grad
+        kept.append((gradient, gradient.clone()))
+        del p, gradient
+    for gradient, wanted in kept:
+        assert torch.equal(gradient, wanted)
+
+
+def test_one_pass_and_two_give_the_same_bits():
+    """A mean over all elements is one pass until a factor comes from above."""
+    x, y = torch.randn(1, 1, 300, 300), (torch.rand(1, 1, 300, 300) > 0.5).float()
+    loss = st.BCELoss()
+    gradients = []
+    for factor in (1.0, 0.5, 1.0):
+        p = x.clone().requires_grad_()
+        (loss(p, y) * factor).backward()
+        gradients.append(p.grad)
+    assert torch.equal(gradients[0], gradients[2])
+    assert torch.equal(gradients[0] * 0.5, gradients[1])  # a power of two rounds nothing

@@ -6,7 +6,7 @@ gradient. Inputs are numpy arrays, or any array on the CPU that shares its memor
 
 from __future__ import annotations
 
-from . import _abi, _call
+from . import _abi, _call, _memory
 from ._loss import Loss as _Loss
 from .active_contour import ActiveContourLoss as ActiveContourLoss
 from .active_contour import active_contour_loss as active_contour_loss
@@ -59,6 +59,12 @@ def num_threads() -> int:
 def set_num_threads(n: int) -> None:
     """Sets the threads of later calls; 0 goes back to the default. Results do not depend on it."""
     _abi.set_num_threads(min(_call.count("n", n), 2**31 - 1))
+
+
+def shutdown() -> None:
+    """Ends the library's threads, and gives back the memory that waits for the next call. That starts and takes new ones."""
+    _abi.shutdown()
+    _memory.release()
 
 
 try:

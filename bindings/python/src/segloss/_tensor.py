@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _abi
+from . import _abi, _memory
 
 # DLPack's type code and bits of each element type, by numpy's name (bfloat16 is ml_dtypes').
 _CODES = {
@@ -77,7 +77,7 @@ class View:
     def empty(self) -> np.ndarray:
         """A new array of the same shape, type and order of dimensions in memory."""
         order = sorted(range(len(self.shape)), key=lambda i: -abs(self.strides[i]))
-        array = np.empty([self.shape[i] for i in order], self.dtype)
+        array = _memory.empty([self.shape[i] for i in order], self.dtype)
         return array.transpose(np.argsort(order)) if order else array
 
 

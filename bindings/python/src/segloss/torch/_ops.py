@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import LOSSES, _abi, _framework, _program
+from .. import LOSSES, _abi, _framework, _memory, _program
 from .._program import Frame, Program, tensor
 from .._tensor import _CODES
 from ..db_step import DBStep
@@ -92,6 +92,13 @@ def forward(
     return value, parts, memory, at, count
 
 
+def _empty_like(array: Tensor) -> Tensor:
+    size = array.numel() * array.element_size()
+    if size < _memory.LEAST or not array.is_contiguous():
+        return torch.empty_like(array)
+    return torch.frombuffer(_memory.take(size), dtype=array.dtype).view(array.shape)
+
+
 def _empty(arrays: Sequence[Tensor], wanted: Sequence[bool]) -> tuple[list[Tensor | None], list[Any]]:
     """Gradients to be written, laid out as their predictions are, and where they are."""
     gradients: list[Tensor | None] = []
@@ -101,7 +108,7 @@ def _empty(arrays: Sequence[Tensor], wanted: Sequence[bool]) -> tuple[list[Tenso
             gradients.append(None)
             places.append(None)
             continue
-        gradient = torch.empty_like(array)
+        gradient = _empty_like(array)
         strides = gradient.stride()
         gradients.append(gradient)
         places.append((gradient.data_ptr(), None if strides == array.stride() else strides))
