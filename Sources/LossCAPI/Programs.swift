@@ -177,7 +177,9 @@ private struct Program {
     let entry: Entry
     let parameters: Parameters
     let options: Options
-    /// The arrays' tensors are views of these.
+    /// What the parameters' tensors are views of.
+    let arrays: UnsafePointer<segloss_tensor>
+    /// The program, which the options are in.
     let base: UnsafeMutableRawPointer
 
     static func refusal(_ what: String) -> LossError { LossError(.unsupported, "program: \(what)") }
@@ -208,7 +210,7 @@ private struct Program {
             guard map[i].array < count else { throw Self.refusal("tensor \(i) is array \(map[i].array) of \(count)") }
             slots[i] = try Self.view(arrays[Int(map[i].array)], map[i], array: Int(map[i].array))
         }
-        (self.header, self.entry, self.base) = (header, entry, base)
+        (self.header, self.entry, self.arrays, self.base) = (header, entry, arrays, base)
         parameters = Parameters(tensors: slots, arrays: map, count: Int(header.tensors))
         options = Options(address: base + Int(header.options_at))
     }
@@ -296,7 +298,7 @@ private struct Program {
             let (channels, step) = (shape.remove(at: 1), strides.remove(at: 1))
             guard Int64(map.channel) < channels else {
                 throw LossError(
-                    .shape, "array \(index): expected at least \(map.channel + 1) channels, got \(channels)")
+                    .shape, "array \(index): expected channel \(map.channel) among its channels, got \(channels)")
             }
             // A validated view of the whole array first: its offsets are those of memory.
             _ = try tensor("array", array)
@@ -344,8 +346,11 @@ private struct Program {
                 $0.array == array && $0.channel >= 0
             }
             guard var map = maps.first else { continue }
-            let shape = try tensor("gradients", gradient).shape
-            let channels = shape[map.channels_last != 0 ? shape.rank - 1 : 1]
+            // As a whole, since the channels that nobody asks for are written too.
+            let whole = try tensor("gradients", gradient)
+            try whole.requireGradient(of: tensor("array", arrays[array]))
+            guard whole.count > 0 else { continue }
+            let channels = whole.shape[map.channels_last != 0 ? whole.shape.rank - 1 : 1]
             for channel in 0..<channels where !maps.contains(where: { $0.channel == channel }) {
                 map.channel = Int32(channel)
                 unused.append(try tensor("gradients", Self.view(gradient, map, array: array)))
