@@ -146,6 +146,7 @@ public enum Threads {
     // MARK: State
 
     private struct Pool {
+        var fork = pthread_mutex_t()  // Held while a thread forks.
         var submit = pthread_mutex_t()  // Held by the caller whose tasks the pool runs.
         var mutex = pthread_mutex_t()  // Guards what follows.
         var wake = pthread_cond_t()
@@ -163,6 +164,14 @@ public enum Threads {
         var runner: Runner?
         var runnerContext: UnsafeMutableRawPointer?
         var runnerThreads = 1
+    }
+
+    /// Has forks wait for calls.
+    static func watchForks() { _ = pool }
+
+    static func waitForFork() {
+        pthread_mutex_lock(&pool.pointee.fork)
+        pthread_mutex_unlock(&pool.pointee.fork)
     }
 
     nonisolated(unsafe) private static var setting: Int64 = 0
@@ -189,6 +198,8 @@ public enum Threads {
         // No call is in flight at the fork, and the child has the forking thread alone.
         pthread_atfork(
             {
+                pthread_mutex_lock(&Threads.pool.pointee.fork)
+                Calls.stop()
                 pthread_mutex_lock(&Threads.pool.pointee.submit)
                 pthread_mutex_lock(&Threads.pool.pointee.runnerMutex)
                 pthread_mutex_lock(&Threads.pool.pointee.mutex)
@@ -197,15 +208,19 @@ public enum Threads {
                 pthread_mutex_unlock(&Threads.pool.pointee.mutex)
                 pthread_mutex_unlock(&Threads.pool.pointee.runnerMutex)
                 pthread_mutex_unlock(&Threads.pool.pointee.submit)
+                Calls.resume()
+                pthread_mutex_unlock(&Threads.pool.pointee.fork)
             },
             {
                 Threads.pool.pointee.workers = 0
+                Calls.reset()
                 prepare(Threads.pool)
             })
         return pool
     }()
 
     private static func prepare(_ pool: UnsafeMutablePointer<Pool>) {
+        pthread_mutex_init(&pool.pointee.fork, nil)
         pthread_mutex_init(&pool.pointee.submit, nil)
         pthread_mutex_init(&pool.pointee.mutex, nil)
         pthread_mutex_init(&pool.pointee.runnerMutex, nil)

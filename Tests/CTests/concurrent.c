@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { CALLERS = 16, PROBLEMS = 3, ROUNDS = 3, FORKS = 50, SECONDS = 100 };
+enum { CALLERS = 16, PROBLEMS = 3, ROUNDS = 3, FORKS = 64, FIRST_FORKS = 200, SECONDS = 100 };
 
 /* ---- Problems with their serial results ---- */
 
@@ -176,10 +176,47 @@ static void callers_at_once(void) {
 
 /* ---- fork ---- */
 
-/* What a child does: one job on several threads, another as the setting says. */
-static void be_the_child(job *first, job *second) {
-  alarm(5); /* a hang ends as a signal */
+/* Forks while another thread is in the very first call of the process, when everything lazy is being made: whatever is
+   half-made, or locked, at that moment stays so in the child. Nothing of the library may have run in this process. */
+static void *call_first(void *context) {
+  job *j = context;
+  j->wanted.c->entry->run(&j->wanted.a);
+  return NULL;
+}
+
+static void forks_during_first_calls(void) {
+  int i;
+  for (i = 0; i < FIRST_FORKS && failures < 3; ++i) {
+    int status = -1;
+    pid_t child = fork();
+    if (child == 0) { /* a process where nothing has been called */
+      const test_case *c = &cases[i * 7 % case_count];
+      job j;
+      pthread_t thread;
+      volatile int wait;
+      make_problem(&j.wanted, c, F32, U8, 2, 13, 17, 0, 1, place_by_malloc, NULL);
+      make_problem(&j.own, c, F32, U8, 2, 13, 17, 0, 1, place_by_malloc, NULL);
+      if (pthread_create(&thread, NULL, call_first, &j)) abort();
+      for (wait = 0; wait < i * i % 1000 * 400; ++wait) {}
+      child = fork();
+      if (child == 0) {
+        alarm(20);
+        _exit(c->entry->run(&j.own.a) != SEGLOSS_OK);
+      }
+      pthread_join(thread, NULL);
+      waitpid(child, &status, 0);
+      _exit(!WIFEXITED(status) || WEXITSTATUS(status) != 0);
+    }
+    waitpid(child, &status, 0);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "a fork during the first call, %d", i);
+  }
+}
+
+/* What a child does: one job on several threads; in one of eight another as the setting says, and both again. */
+static void be_the_child(job *first, job *second, int number) {
+  alarm(20); /* a hang ends as a signal; far longer than the calls take on a busy machine */
   segloss_set_num_threads(4);
+  if (number % 8) _exit(run_job(first, number & 1, 3));
   _exit(run_job(first, 0, 3) + 2 * run_job(second, 1, 0) + 4 * run_job(first, 0, 1));
 }
 
@@ -200,7 +237,7 @@ static void forks_among_callers(void) {
   start_callers(BUSY, 1);
   for (i = 0; i < FORKS && failures < already + 3; ++i) {
     pid_t child = fork();
-    if (child == 0) be_the_child(&jobs[0], &jobs[1]);
+    if (child == 0) be_the_child(&jobs[0], &jobs[1], i);
     check_child(child, "fork while others compute", i);
   }
   set_flag(1);
@@ -210,7 +247,7 @@ static void forks_among_callers(void) {
     pid_t child;
     if (i == 1) segloss_shutdown();
     child = fork();
-    if (child == 0) be_the_child(&jobs[0], &jobs[1]);
+    if (child == 0) be_the_child(&jobs[0], &jobs[1], i);
     check_child(child, i ? "fork after shutdown" : "fork after calls", i);
     CHECK(run_job(&jobs[0], 0, 3) == 0, "the parent after a fork");
   }
@@ -268,6 +305,7 @@ int main(void) {
   int i;
   alarm(SECONDS);
   make_cases();
+  forks_during_first_calls(); /* before anything else calls the library */
   callers_at_once();
   forks_among_callers();
   for (i = 0; i < CALLERS * PROBLEMS; ++i) free_job(&callers[i / PROBLEMS].jobs[i % PROBLEMS]);

@@ -33,10 +33,13 @@ static inline int csystem_cpu_count(void) {
 }
 
 static inline int64_t csystem_add(int64_t *value, int64_t delta) { /* the value before */
-  return __atomic_fetch_add(value, delta, __ATOMIC_ACQ_REL);
+  return __atomic_fetch_add(value, delta, __ATOMIC_SEQ_CST);
 }
-static inline int64_t csystem_load(const int64_t *value) { return __atomic_load_n(value, __ATOMIC_ACQUIRE); }
+static inline int64_t csystem_load(const int64_t *value) { return __atomic_load_n(value, __ATOMIC_SEQ_CST); }
 static inline void csystem_store(int64_t *value, int64_t x) { __atomic_store_n(value, x, __ATOMIC_RELEASE); }
+
+int usleep(unsigned microseconds); /* declared here for the same reason */
+static inline void csystem_sleep_50us(void) { (void)usleep(50); }
 
 static inline void csystem_pause(void) {
 #if defined(__x86_64__)
