@@ -77,10 +77,12 @@ struct Request {
     ) throws(LossError) {
         guard !wantsItems else { throw Program.refusal("this loss has no items") }
         let count = MemoryLayout<P>.size / 8 - 1
-        func deliver(_ parts: L.Parts, to out: Parts) throws(LossError) {
+        func requireRoom(_ out: Parts) throws(LossError) {
             guard out.memory == nil || out.length == count + extraParts else {
                 throw LossError(.option, "parts_length: expected \(count + extraParts), got \(out.length)")
             }
+        }
+        func deliver(_ parts: L.Parts, to out: Parts) {
             withUnsafeTemporaryAllocation(byteCount: MemoryLayout<P>.size, alignment: 8) { memory in
                 write(parts, memory.baseAddress?.assumingMemoryBound(to: P.self))
                 if let numbers = out.memory {
@@ -96,14 +98,18 @@ struct Request {
             parts?.pointee = Int64(count + extraParts)
             value?.pointee = dense(loss.predictions[0].type == .f64 ? .f64 : .f32, Extents())
         case .forward(let statistics, let length, let out, let gradients):
+            // Nothing is written before all that can be refused has been looked at.
             if statistics != nil { try loss.requireStatistics(count: Int(length)) }
+            try requireRoom(out)
             let sums = try loss.statistics()
+            if out.memory != nil || out.value != nil || !gradients.isEmpty {
+                try deliver(loss.finish(sums, gradOutput: 1, gradients: gradients), to: out)
+            }
             if let statistics {
                 for (i, sum) in sums.enumerated() { statistics[i] = sum }
             }
-            guard out.memory != nil || out.value != nil || !gradients.isEmpty else { return }
-            try deliver(loss.finish(sums, gradOutput: 1, gradients: gradients), to: out)
         case .value(let statistics, let length, let out):
+            try requireRoom(out)
             try deliver(loss.parts(added(statistics, length, count: loss.statisticsCount)), to: out)
         case .gradient(let statistics, let length, let factor, let gradients):
             try factor.requireNumber()

@@ -119,13 +119,15 @@ def main():
     options = parser.parse_args()
     BUILD.mkdir(exist_ok=True)
     unpack()
-    fuzzers = {name: build(name) for name in options.builds}
+    fuzzers = {}
     if not LOG.exists():
         LOG.write_text(COLUMNS + "\n")
     left, turn, failed = options.seconds, 0, False
     while left > 0:
         name = options.builds[turn % len(options.builds)]
         seconds = min(left, options.turn)
+        if name not in fuzzers:
+            fuzzers[name] = build(name)
         line, found = fuzz(name, fuzzers[name], seconds)
         with open(LOG, "a") as log:
             log.write(line + "\n")

@@ -614,6 +614,19 @@ static void *decode_parts(const layout *l) {
 
 enum { PROGRAM_BYTES = 4096 };
 
+/* Leaves out pointers of structs that nothing points to any more, since a struct above them was cut. */
+static void drop_lost_pointers(const unsigned char *options) {
+  int i, k, kept = 0, is_held;
+  for (i = 0; i < pointer_count; ++i) {
+    is_held = pointers[i].owner == options;
+    for (k = 0; k < pointer_count; ++k) is_held |= pointers[k].owner == options && pointers[k].target == pointers[i].owner;
+    pointers[i].size = is_held ? pointers[i].size : SIZE_MAX;
+  }
+  for (i = 0; i < pointer_count; ++i)
+    if (pointers[i].size != SIZE_MAX) pointers[kept++] = pointers[i];
+  pointer_count = kept;
+}
+
 static void build_program(void) {
   unsigned char program[PROGRAM_BYTES];
   segloss_program header;
@@ -635,6 +648,7 @@ static void build_program(void) {
   call.program = row;
   first = (int)(pointer_count = 0);
   options = decode_struct(&layouts[row->layout]);
+  drop_lost_pointers(options);
   header.struct_size = sizeof header;
   header.non_finite = (int32_t)pick_integer(0);
   strcpy(header.loss, row->loss);
