@@ -37,6 +37,8 @@ public enum Threads {
 
     /// Ends the workers; the next call that wants them starts new ones.
     public static func shutdown() {
+        let cancel = csystem_hold_cancel()
+        defer { csystem_let_cancel(cancel) }
         pthread_mutex_lock(&pool.pointee.submit)
         pthread_mutex_lock(&pool.pointee.mutex)
         pool.pointee.stopping = true
@@ -51,6 +53,8 @@ public enum Threads {
     /// Runs `count` tasks.
     static func run(_ count: Int, _ task: Task, _ context: UnsafeMutableRawPointer?) {
         if count > 1 {
+            let cancel = csystem_hold_cancel()
+            defer { csystem_let_cancel(cancel) }
             pthread_mutex_lock(&pool.pointee.runnerMutex)
             let runner = pool.pointee.runner
             let runnerContext = pool.pointee.runnerContext
