@@ -1,6 +1,8 @@
 # make demo    train a text detector on a real page and draw what the loss does
 # make test    everything: Swift, C and Python tests, in and against PyTorch, PaddlePaddle, TensorFlow and JAX
 # make bench   speed and memory beside the frameworks
+# make soak    what takes as long as it is told: SOAK_SECONDS of fuzzing the C boundary
+# make sanitize   the C tests under AddressSanitizer and ThreadSanitizer
 #
 # Each sets up what it needs in .venv and .build; Swift 6.3 and Python are all that must be there.
 
@@ -17,7 +19,9 @@ TESTS := bindings/python/tests
 PYTEST := $(BIN)/python -m pytest -c bindings/python/pyproject.toml -n auto --maxprocesses 4
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 
-.PHONY: all demo test bench swift-test clean
+SOAK_SECONDS ?= 600
+
+.PHONY: all demo test bench soak soak-fuzz sanitize swift-test clean
 all: $(LIBRARY)
 
 $(LIBRARY): $(SOURCES)
@@ -69,5 +73,18 @@ test: swift-test $(VENV)/.test $(VENV)/.demo
 bench: $(VENV)/.bench
 	$(BIN)/python Benchmarks/bench.py
 
+soak: soak-fuzz
+
+$(VENV)/.fuzz: $(BIN)/python
+	@$(PIP) 'pycparser>=2.22'
+	@touch $@
+
+soak-fuzz: $(VENV)/.fuzz
+	$(BIN)/python Tests/Fuzz/fuzz.py --seconds $(SOAK_SECONDS)
+
+sanitize:
+	Tests/CTests/sanitize.sh address
+	Tests/CTests/sanitize.sh thread
+
 clean:
-	rm -rf .build $(VENV)
+	rm -rf .build .build-fuzz .build-address .build-thread $(VENV)
