@@ -34,6 +34,7 @@ int main(int count, char **paths) {
     LLVMFuzzerTestOneInput(input, size);
     ++files;
   }
+  segloss_shutdown(); /* what is left then is a leak */
   for (i = 0; all && i < FUNCTIONS; ++i) {
     if (successes[i]) continue;
     printf("%s: %ld calls, none went well\n", functions[i].name, calls[i]);
