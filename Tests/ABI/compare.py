@@ -27,10 +27,13 @@ def layout(path, header):
             lines.append(f'printf("{struct}.{name} %zu %zu\\n", {place});')
     with tempfile.TemporaryDirectory() as folder:
         program = pathlib.Path(folder) / "layout"
-        source = "#include <stddef.h>\n#include <stdio.h>\n#include LOSSES\nint main(void) {\n" + "\n".join(lines) + "\n}\n"
+        source = (
+            "#include <stddef.h>\n#include <stdio.h>\n#include LOSSES\nint main(void) {\n" + "\n".join(lines) + "\n}\n"
+        )
         program.with_suffix(".c").write_text(source)
         subprocess.run(
-            [compiler(), f'-DLOSSES="{pathlib.Path(path).resolve()}"', program.with_suffix(".c"), "-o", program], check=True
+            [compiler(), f'-DLOSSES="{pathlib.Path(path).resolve()}"', program.with_suffix(".c"), "-o", program],
+            check=True,
         )
         printed = subprocess.run([program], check=True, text=True, capture_output=True).stdout
     return {name: (int(a), int(b)) for name, a, b in map(str.split, printed.splitlines())}

@@ -5,18 +5,20 @@
 Two builds take turns, each with coverage of every branch: `shipped`, with the flags of the library that users get, and
 `checked`, whose kernels keep Swift's runtime checks (-O in place of -Ounchecked), under AddressSanitizer. What is found
 lies in .build-fuzz/findings; each run adds a line to log.csv. New inputs go to .build-fuzz/corpus; --keep stores what is
-worth keeping of them in corpus.zip, which `make test` replays.
+worth keeping of them in corpus.txt, which `make test` replays.
 """
 
 import argparse
+import base64
 import datetime
+import hashlib
 import os
 import pathlib
 import re
 import resource
+import shutil
 import subprocess
 import sys
-import zipfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -24,6 +26,7 @@ BUILD = ROOT / ".build-fuzz"
 CORPUS = BUILD / "corpus"
 FINDINGS = BUILD / "findings"
 LOG = HERE / "log.csv"
+KEPT = HERE / "corpus.txt"  # an input a line, in base64
 COLUMNS = "date,commit,build,cpu_seconds,executions,edges,features,inputs,findings"
 BUILDS = {"shipped": ("fuzzer", []), "checked": ("fuzzer,address", ["-Xswiftc", "-O"])}
 MOST_BYTES = 512  # of an input: a call with all its arguments spoilt takes about 150
@@ -40,7 +43,7 @@ def build(name):
     products = scratch / "release"
     run(
         "swift", "build", "-c", "release", "--product", "segloss", "--scratch-path", scratch, "-j", "2",
-        "-Xswiftc", f"-sanitize={sanitizers}", *flags, stdout=subprocess.DEVNULL,
+        "-Xswiftc", f"-sanitize={sanitizers}", *flags, stdout=sys.stderr,
     )  # fmt: skip
     soname = products / "libsegloss.so.0"
     if not soname.is_symlink():
@@ -48,7 +51,18 @@ def build(name):
     with open(BUILD / "calls.h", "w") as table:
         run(sys.executable, HERE / "generate.py", ROOT / "include" / "losses.h", stdout=table)
     harness = BUILD / "harness.o"  # without coverage of its own: the library is what is explored
-    run("clang", "-std=gnu11", "-g", "-O1", f"-I{BUILD}", f"-I{ROOT / 'include'}", "-c", HERE / "harness.c", "-o", harness)
+    run(
+        "clang",
+        "-std=gnu11",
+        "-g",
+        "-O1",
+        f"-I{BUILD}",
+        f"-I{ROOT / 'include'}",
+        "-c",
+        HERE / "harness.c",
+        "-o",
+        harness,
+    )
     run(
         "clang", f"-fsanitize={sanitizers}", "-fuse-ld=lld", harness, "-o", scratch / "fuzz", f"-L{products}",
         "-lsegloss", f"-Wl,-rpath,{products}", "-lm",
@@ -56,14 +70,12 @@ def build(name):
     return scratch / "fuzz"
 
 
-def unpack():
-    """The corpus that is kept, among the inputs found here."""
-    CORPUS.mkdir(parents=True, exist_ok=True)
-    FINDINGS.mkdir(exist_ok=True)
-    kept = HERE / "corpus.zip"
-    if kept.exists():
-        with zipfile.ZipFile(kept) as archive:
-            archive.extractall(CORPUS)
+def unpack(folder):
+    """Writes the inputs that are kept as files, named as libFuzzer does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for line in KEPT.read_text().splitlines() if KEPT.exists() else ():
+        data = base64.b64decode(line)
+        (folder / hashlib.sha1(data).hexdigest()).write_bytes(data)
 
 
 def fuzz(name, fuzzer, seconds):
@@ -98,16 +110,11 @@ def fuzz(name, fuzzer, seconds):
 def keep(fuzzer):
     """Of all inputs those that reach what no smaller ones reach."""
     merged = BUILD / "merged"
-    subprocess.run(["rm", "-rf", str(merged)], check=True)
+    shutil.rmtree(merged, ignore_errors=True)
     merged.mkdir()
     run("nice", "-n", "19", fuzzer, "-merge=1", f"-max_len={MOST_BYTES}", merged, CORPUS, stderr=subprocess.DEVNULL)
-    with zipfile.ZipFile(HERE / "corpus.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(merged.iterdir()):
-            entry = zipfile.ZipInfo(path.name)  # without a date: the same inputs are the same file
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, path.read_bytes())
-    subprocess.run(["rm", "-rf", str(CORPUS)], check=True)
-    merged.rename(CORPUS)
+    KEPT.write_text("".join(sorted(base64.b64encode(path.read_bytes()).decode() + "\n" for path in merged.iterdir())))
+    shutil.rmtree(merged)
 
 
 def main():
@@ -117,8 +124,8 @@ def main():
     parser.add_argument("--builds", nargs="+", choices=BUILDS, default=list(BUILDS))
     parser.add_argument("--keep", action="store_true", help="store the corpus at the end")
     options = parser.parse_args()
-    BUILD.mkdir(exist_ok=True)
-    unpack()
+    FINDINGS.mkdir(parents=True, exist_ok=True)
+    unpack(CORPUS)
     fuzzers = {}
     if not LOG.exists():
         LOG.write_text(COLUMNS + "\n")

@@ -126,8 +126,11 @@ def main(path):
             for (parameter, _), (kind, struct) in zip(parameters, kinds)
         ]
         out.append("  {NULL, 0, 0}};")
-        returns = "STATUS" if result == "int32_t" and ("error", "segloss_error *") in parameters else (
-            "TEXT" if result == "const char *" else "OTHER")
+        returns = (
+            "STATUS"
+            if result == "int32_t" and ("error", "segloss_error *") in parameters
+            else ("TEXT" if result == "const char *" else "OTHER")
+        )
         table.append(f'  {{"{name}", call_{name}, parameters_{name}, {len(parameters)}, RETURNS_{returns}}},')
     out += ["\nstatic const function_row functions[] = {", *table, "};\n"]
     out.append("/* What a program can name. */\nstatic const program_row programs[] = {")

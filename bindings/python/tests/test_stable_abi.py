@@ -62,7 +62,10 @@ ALLOWED = {
     "an enumerator more": ("SEGLOSS_MACRO = 1", "SEGLOSS_MACRO = 1, SEGLOSS_MORE = 2"),
     "an option more": ("} segloss_boundary_options;", "  double more;\n} segloss_boundary_options;"),
     "a later version": ("#define SEGLOSS_VERSION_MINOR 1", "#define SEGLOSS_VERSION_MINOR 2"),
-    "another name of a parameter": ("void segloss_set_num_threads(int32_t n)", "void segloss_set_num_threads(int32_t count)"),
+    "another name of a parameter": (
+        "void segloss_set_num_threads(int32_t n)",
+        "void segloss_set_num_threads(int32_t count)",
+    ),
 }
 
 
