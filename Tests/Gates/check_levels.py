@@ -55,7 +55,9 @@ def calls_out_of_kernels(build: pathlib.Path) -> list[str]:
 
 def vector_code_elsewhere(library: pathlib.Path) -> list[str]:
     problems, function = {}, "?"
-    listing = subprocess.Popen(["objdump", "-d", "--no-show-raw-insn", str(library)], stdout=subprocess.PIPE, text=True)
+    listing = subprocess.Popen(
+        ["objdump", "-d", "--no-show-raw-insn", str(library)], stdout=subprocess.PIPE, text=True
+    )
     for line in listing.stdout:
         if line.endswith(">:\n"):
             function = line.split("<", 1)[1][:-3]
