@@ -228,7 +228,8 @@ private struct Program {
         execution.non_finite = header.non_finite
         let request = Request(
             task: task, wantsItems: header.items != 0,
-            hasChannelsLast: header.tensors > 0 && parameters.arrays[0].channels_last != 0)
+            hasChannelsLast: header.tensors > 0 && parameters.arrays[0].channels_last != 0
+                && parameters.arrays[0].channel < 0)
         try entry.bind(parameters, options, &execution, request)
     }
 
