@@ -405,7 +405,8 @@ static void threads_end(int before) {
     CHECK(before == 0 || count_threads() > before, "no threads of its own");
     free_job(&j);
     segloss_shutdown();
-    CHECK(count_threads() == before, "%d threads more after shutdown", count_threads() - before);
+    /* ThreadSanitizer starts one of its own with the first that it sees. */
+    CHECK(count_threads() - before <= IS_SANITIZED, "%d threads more after shutdown", count_threads() - before);
   }
 }
 
