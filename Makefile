@@ -2,6 +2,8 @@
 # make test    everything: Swift, C and Python tests, in and against PyTorch, PaddlePaddle, TensorFlow and JAX
 # make bench   speed and memory beside the frameworks, in 5 minutes; SET=full in 40
 # make install PREFIX=/usr/local   header, library, pkg-config file and CMake package (DESTDIR is put before it)
+# make soak    what takes as long as it is told: SOAK_SECONDS of fuzzing the C boundary
+# make sanitize   the C tests under AddressSanitizer and ThreadSanitizer
 #
 # Each sets up what it needs in .venv and .build; Swift 6.3 and Python are all that must be there.
 
@@ -20,7 +22,9 @@ TESTS := bindings/python/tests
 PYTEST := $(BIN)/python -m pytest -c bindings/python/pyproject.toml -n auto --maxprocesses 4
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 
-.PHONY: all install demo test bench swift-test test-source clean
+SOAK_SECONDS ?= 600
+
+.PHONY: all install demo test bench soak soak-fuzz sanitize swift-test test-source clean
 all: $(LIBRARY)
 
 $(LIBRARY): $(SOURCES)
@@ -95,5 +99,18 @@ test-source: $(VENV)/.test
 bench: $(VENV)/.bench
 	$(BIN)/python Benchmarks/bench.py $(SET)
 
+soak: soak-fuzz
+
+$(VENV)/.fuzz: $(BIN)/python
+	@$(PIP) 'pycparser>=2.22'
+	@touch $@
+
+soak-fuzz: $(VENV)/.fuzz
+	$(BIN)/python Tests/Fuzz/fuzz.py --seconds $(SOAK_SECONDS)
+
+sanitize:
+	Tests/CTests/sanitize.sh address
+	Tests/CTests/sanitize.sh thread
+
 clean:
-	rm -rf .build $(VENV)
+	rm -rf .build .build-fuzz .build-address .build-thread $(VENV)

@@ -42,6 +42,7 @@ extension Entry {
         let step = try step(t[0], t[1], o.bound(), e)
         let prob = try tensor("prob", t[0])
         try run.items(prob.shape, true, like: prob) { (gradOutput, value, gradients) throws(LossError) in
+            try step.check(out: value, gradOutput: gradOutput, gradProb: gradients[0], gradThresh: gradients[1])
             if let value { try step.value(to: value) }
             if let gradOutput {
                 try step.backward(gradOutput: gradOutput, gradProb: gradients[0], gradThresh: gradients[1])

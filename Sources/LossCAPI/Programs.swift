@@ -78,10 +78,12 @@ struct Request {
     ) throws(LossError) {
         guard !wantsItems else { throw Program.refusal("this loss has no items") }
         let count = MemoryLayout<P>.size / 8 - 1
-        func deliver(_ parts: L.Parts, to out: Parts) throws(LossError) {
+        func requireRoom(_ out: Parts) throws(LossError) {
             guard out.memory == nil || out.length == count + extraParts else {
                 throw LossError(.option, "parts_length: expected \(count + extraParts), got \(out.length)")
             }
+        }
+        func deliver(_ parts: L.Parts, to out: Parts) {
             withUnsafeTemporaryAllocation(byteCount: MemoryLayout<P>.size, alignment: 8) { memory in
                 write(parts, memory.baseAddress?.assumingMemoryBound(to: P.self))
                 if let numbers = out.memory {
@@ -98,20 +100,23 @@ struct Request {
             value?.pointee = dense(loss.predictions[0].type == .f64 ? .f64 : .f32, Extents())
         case .passes(let passes): passes.pointee = Int32(loss.passes)
         case .forward(let statistics, let length, let out, let gradients):
+            // Nothing is written before all that can be refused has been looked at.
             if statistics != nil { try loss.requireStatistics(count: Int(length)) }
-            func keep(_ sums: [Double]) {
-                guard let statistics else { return }
+            try requireRoom(out)
+            let sums: [Double]
+            if gradients.isEmpty {
+                sums = try loss.statistics()
+                if out.memory != nil || out.value != nil { try deliver(loss.parts(sums), to: out) }
+            } else {
+                let both = try loss.evaluate(gradOutput: 1, gradients: gradients)
+                sums = both.statistics
+                try deliver(both.parts, to: out)
+            }
+            if let statistics {
                 for (i, sum) in sums.enumerated() { statistics[i] = sum }
             }
-            if !gradients.isEmpty {
-                let (sums, parts) = try loss.evaluate(gradOutput: 1, gradients: gradients)
-                keep(sums)
-                return try deliver(parts, to: out)
-            }
-            let sums = try loss.statistics()
-            keep(sums)
-            if out.memory != nil || out.value != nil { try deliver(loss.parts(sums), to: out) }
         case .value(let statistics, let length, let out):
+            try requireRoom(out)
             try deliver(loss.parts(added(statistics, length, count: loss.statisticsCount)), to: out)
         case .gradient(let statistics, let length, let factor, let gradients):
             try factor.requireNumber()
@@ -186,7 +191,9 @@ private struct Program {
     let entry: Entry
     let parameters: Parameters
     let options: Options
-    /// The arrays' tensors are views of these.
+    /// What the parameters' tensors are views of.
+    let arrays: UnsafePointer<segloss_tensor>
+    /// The program, which the options are in.
     let base: UnsafeMutableRawPointer
 
     static func refusal(_ what: String) -> LossError { LossError(.unsupported, "program: \(what)") }
@@ -217,7 +224,7 @@ private struct Program {
             guard map[i].array < count else { throw Self.refusal("tensor \(i) is array \(map[i].array) of \(count)") }
             slots[i] = try Self.view(arrays[Int(map[i].array)], map[i], array: Int(map[i].array))
         }
-        (self.header, self.entry, self.base) = (header, entry, base)
+        (self.header, self.entry, self.arrays, self.base) = (header, entry, arrays, base)
         parameters = Parameters(tensors: slots, arrays: map, count: Int(header.tensors))
         options = Options(address: base + Int(header.options_at))
     }
@@ -229,7 +236,8 @@ private struct Program {
         execution.non_finite = header.non_finite
         let request = Request(
             task: task, wantsItems: header.items != 0,
-            hasChannelsLast: header.tensors > 0 && parameters.arrays[0].channels_last != 0)
+            hasChannelsLast: header.tensors > 0 && parameters.arrays[0].channels_last != 0
+                && parameters.arrays[0].channel < 0)
         try entry.bind(parameters, options, &execution, request)
     }
 
@@ -305,7 +313,7 @@ private struct Program {
             let (channels, step) = (shape.remove(at: 1), strides.remove(at: 1))
             guard Int64(map.channel) < channels else {
                 throw LossError(
-                    .shape, "array \(index): expected at least \(map.channel + 1) channels, got \(channels)")
+                    .shape, "array \(index): expected channel \(map.channel) among its channels, got \(channels)")
             }
             // A validated view of the whole array first: its offsets are those of memory.
             _ = try tensor("array", array)
@@ -353,8 +361,11 @@ private struct Program {
                 $0.array == array && $0.channel >= 0
             }
             guard var map = maps.first else { continue }
-            let shape = try tensor("gradients", gradient).shape
-            let channels = shape[map.channels_last != 0 ? shape.rank - 1 : 1]
+            // As a whole, since the channels that nobody asks for are written too.
+            let whole = try tensor("gradients", gradient)
+            try whole.requireGradient(of: tensor("array", arrays[array]))
+            guard whole.count > 0 else { continue }
+            let channels = whole.shape[map.channels_last != 0 ? whole.shape.rank - 1 : 1]
             for channel in 0..<channels where !maps.contains(where: { $0.channel == channel }) {
                 map.channel = Int32(channel)
                 unused.append(try tensor("gradients", Self.view(gradient, map, array: array)))

@@ -5,6 +5,8 @@ import LossCore
 
 /// Runs a body and turns what it throws into a status and a sentence.
 func status(_ error: UnsafeMutablePointer<segloss_error>?, _ body: () throws(LossError) -> Void) -> Int32 {
+    Calls.enter()
+    defer { Calls.leave() }
     do throws(LossError) {
         if let failure = Dispatch.current.failure { throw failure }
         try body()

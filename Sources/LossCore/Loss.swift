@@ -187,6 +187,9 @@ extension Tensor {
         try requireWritable()
     }
 
+    /// The gradient of an array whose channels are several predictions.
+    public func requireGradient(of array: Tensor) throws(LossError) { try requireOutput(like: array) }
+
     func requireWritable() throws(LossError) {
         guard !overlapsItself else {
             throw LossError(

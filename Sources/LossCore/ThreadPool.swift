@@ -52,6 +52,8 @@ public enum Threads {
 
     /// Ends the workers; the next call that wants them starts new ones.
     public static func shutdown() {
+        let cancel = csystem_hold_cancel()
+        defer { csystem_let_cancel(cancel) }
         pthread_mutex_lock(&pool.pointee.submit)
         pthread_mutex_lock(&pool.pointee.mutex)
         pool.pointee.stopping = true
@@ -67,6 +69,8 @@ public enum Threads {
     /// Runs `count` tasks.
     static func run(_ count: Int, _ task: Task, _ context: UnsafeMutableRawPointer?) {
         if count > 1 {
+            let cancel = csystem_hold_cancel()
+            defer { csystem_let_cancel(cancel) }
             pthread_mutex_lock(&pool.pointee.runnerMutex)
             let runner = pool.pointee.runner
             let runnerContext = pool.pointee.runnerContext
@@ -181,6 +185,7 @@ public enum Threads {
     // MARK: State
 
     private struct Pool {
+        var fork = pthread_mutex_t()  // Held while a thread forks.
         var submit = pthread_mutex_t()  // Held by the caller whose tasks the pool runs.
         var mutex = pthread_mutex_t()  // Guards what follows.
         var wake = pthread_cond_t()
@@ -200,6 +205,14 @@ public enum Threads {
         var runnerThreads = 1
         var openMP: OpenMP?
         var teamSize: (@convention(c) () -> Int32)?
+    }
+
+    /// Has forks wait for calls.
+    static func watchForks() { _ = pool }
+
+    static func waitForFork() {
+        pthread_mutex_lock(&pool.pointee.fork)
+        pthread_mutex_unlock(&pool.pointee.fork)
     }
 
     nonisolated(unsafe) private static var setting: Int64 = 0
@@ -227,6 +240,8 @@ public enum Threads {
         // No call is in flight at the fork, and the child has the forking thread alone.
         pthread_atfork(
             {
+                pthread_mutex_lock(&Threads.pool.pointee.fork)
+                Calls.stop()
                 pthread_mutex_lock(&Threads.pool.pointee.submit)
                 pthread_mutex_lock(&Threads.pool.pointee.runnerMutex)
                 pthread_mutex_lock(&Threads.pool.pointee.mutex)
@@ -235,17 +250,21 @@ public enum Threads {
                 pthread_mutex_unlock(&Threads.pool.pointee.mutex)
                 pthread_mutex_unlock(&Threads.pool.pointee.runnerMutex)
                 pthread_mutex_unlock(&Threads.pool.pointee.submit)
+                Calls.resume()
+                pthread_mutex_unlock(&Threads.pool.pointee.fork)
             },
             {
                 Threads.pool.pointee.workers = 0
                 // OpenMP's team stays behind, and waiting for it would never end.
                 Threads.pool.pointee.openMP = nil
+                Calls.reset()
                 prepare(Threads.pool)
             })
         return pool
     }()
 
     private static func prepare(_ pool: UnsafeMutablePointer<Pool>) {
+        pthread_mutex_init(&pool.pointee.fork, nil)
         pthread_mutex_init(&pool.pointee.submit, nil)
         pthread_mutex_init(&pool.pointee.mutex, nil)
         pthread_mutex_init(&pool.pointee.runnerMutex, nil)

@@ -1,4 +1,5 @@
-/* Many callers at once, a changing number of threads, shutdown, forks and foreign runners: always the serial bits. */
+/* Many callers at once, a changing number of threads, shutdown, forks, signals, cancelled threads and foreign runners:
+   always the serial bits, and nothing that stays behind. */
 #ifndef _DEFAULT_SOURCE
 #define _DEFAULT_SOURCE /* usleep, alarm */
 #endif
@@ -7,10 +8,22 @@
 #include <dirent.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { CALLERS = 16, PROBLEMS = 3, ROUNDS = 3, FORKS = 50, SECONDS = 100 };
+#ifdef SANITIZED /* many times slower, and the memory is not the library's alone */
+enum { IS_SANITIZED = 1, CALLERS = 16, PROBLEMS = 3, ROUNDS = 1, FORKS = 8, FIRST_FORKS = 20, CANCELLATIONS = 5 };
+enum { CALLS = 2000, SECONDS = 500 };
+#else
+enum { IS_SANITIZED = 0, CALLERS = 16, PROBLEMS = 3, ROUNDS = 3, FORKS = 64, FIRST_FORKS = 200, CANCELLATIONS = 40 };
+enum { CALLS = 100000, SECONDS = 100 };
+#endif
+#ifdef WITHOUT_FORKS /* ThreadSanitizer does not know what a child's locks are */
+enum { FORKS_AT_ALL = 0 };
+#else
+enum { FORKS_AT_ALL = 1 };
+#endif
 
 /* ---- Problems with their serial results ---- */
 
@@ -176,10 +189,47 @@ static void callers_at_once(void) {
 
 /* ---- fork ---- */
 
-/* What a child does: one job on several threads, another as the setting says. */
-static void be_the_child(job *first, job *second) {
-  alarm(5); /* a hang ends as a signal */
+/* Forks while another thread is in the very first call of the process, when everything lazy is being made: whatever is
+   half-made, or locked, at that moment stays so in the child. Nothing of the library may have run in this process. */
+static void *call_first(void *context) {
+  job *j = context;
+  j->wanted.c->entry->run(&j->wanted.a);
+  return NULL;
+}
+
+static void forks_during_first_calls(void) {
+  int i;
+  for (i = 0; i < FIRST_FORKS && failures < 3; ++i) {
+    int status = -1;
+    pid_t child = fork();
+    if (child == 0) { /* a process where nothing has been called */
+      const test_case *c = &cases[i * 7 % case_count];
+      job j;
+      pthread_t thread;
+      volatile int wait;
+      make_problem(&j.wanted, c, F32, U8, 2, 13, 17, 0, 1, place_by_malloc, NULL);
+      make_problem(&j.own, c, F32, U8, 2, 13, 17, 0, 1, place_by_malloc, NULL);
+      if (pthread_create(&thread, NULL, call_first, &j)) abort();
+      for (wait = 0; wait < i * i % 1000 * 400; ++wait) {}
+      child = fork();
+      if (child == 0) {
+        alarm(20);
+        _exit(c->entry->run(&j.own.a) != SEGLOSS_OK);
+      }
+      pthread_join(thread, NULL);
+      waitpid(child, &status, 0);
+      _exit(!WIFEXITED(status) || WEXITSTATUS(status) != 0);
+    }
+    waitpid(child, &status, 0);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "a fork during the first call, %d", i);
+  }
+}
+
+/* What a child does: one job on several threads; in one of eight another as the setting says, and both again. */
+static void be_the_child(job *first, job *second, int number) {
+  alarm(20); /* a hang ends as a signal; far longer than the calls take on a busy machine */
   segloss_set_num_threads(4);
+  if (number % 8) _exit(run_job(first, number & 1, 3));
   _exit(run_job(first, 0, 3) + 2 * run_job(second, 1, 0) + 4 * run_job(first, 0, 1));
 }
 
@@ -188,6 +238,12 @@ static void check_child(pid_t child, const char *what, int number) {
   waitpid(child, &status, 0);
   CHECK(child > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0, "%s: child %d ended with %s %d", what, number,
         WIFSIGNALED(status) ? "signal" : "status", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+}
+
+static void check_child_after(job *j, const char *what) {
+  pid_t child = fork();
+  if (child == 0) be_the_child(j, j, 0);
+  check_child(child, what, 0);
 }
 
 static void forks_among_callers(void) {
@@ -200,7 +256,7 @@ static void forks_among_callers(void) {
   start_callers(BUSY, 1);
   for (i = 0; i < FORKS && failures < already + 3; ++i) {
     pid_t child = fork();
-    if (child == 0) be_the_child(&jobs[0], &jobs[1]);
+    if (child == 0) be_the_child(&jobs[0], &jobs[1], i);
     check_child(child, "fork while others compute", i);
   }
   set_flag(1);
@@ -210,7 +266,7 @@ static void forks_among_callers(void) {
     pid_t child;
     if (i == 1) segloss_shutdown();
     child = fork();
-    if (child == 0) be_the_child(&jobs[0], &jobs[1]);
+    if (child == 0) be_the_child(&jobs[0], &jobs[1], i);
     check_child(child, i ? "fork after shutdown" : "fork after calls", i);
     CHECK(run_job(&jobs[0], 0, 3) == 0, "the parent after a fork");
   }
@@ -244,34 +300,128 @@ static void runners(void) {
   segloss_set_num_threads(0);
 }
 
+/* ---- Signals and cancelled threads ---- */
+
+static int signals_handled;
+
+static void on_profile(int signal) {
+  (void)signal;
+  __atomic_fetch_add(&signals_handled, 1, __ATOMIC_RELAXED); /* on several threads */
+}
+
+/* A handler that interrupts whatever the callers wait for, hundreds of times; the pool's own threads take no signals. */
+static void signals_among_callers(void) {
+  struct itimerval often = {{0, 1000}, {0, 1000}}, never = {{0, 0}, {0, 0}};
+  struct sigaction action;
+  memset(&action, 0, sizeof action);
+  action.sa_handler = on_profile; /* without SA_RESTART */
+  sigaction(SIGPROF, &action, NULL);
+  segloss_set_num_threads(4);
+  setitimer(ITIMER_PROF, &often, NULL);
+  start_callers(4, 0);
+  join_callers(4, "callers with signals");
+  setitimer(ITIMER_PROF, &never, NULL);
+  CHECK(signals_handled > 10, "%d signals", signals_handled);
+  segloss_set_num_threads(0);
+}
+
+static void *call_until_cancelled(void *context) {
+  for (;;) {
+    run_job(context, 0, 4);
+    pthread_testcancel();
+  }
+  return NULL;
+}
+
+/* A call is no point of cancellation: a thread that is cancelled in one ends after it, and leaves the pool as it was. */
+static void cancelled_callers(void) {
+  job jobs[2];
+  int i;
+  make_job(&jobs[0], &cases[5], 5);
+  make_job(&jobs[1], &cases[5], 5);
+  for (i = 0; i < CANCELLATIONS; ++i) {
+    pthread_t thread;
+    void *result = NULL;
+    if (pthread_create(&thread, NULL, call_until_cancelled, &jobs[0])) abort();
+    usleep((unsigned)i * 211 % 3000);
+    pthread_cancel(thread);
+    pthread_join(thread, &result);
+    CHECK(result == PTHREAD_CANCELED, "a thread was not cancelled");
+    CHECK(run_job(&jobs[1], 0, 4) == 0, "a call after a thread was cancelled");
+  }
+  segloss_shutdown(); /* would wait for ever if the pool were held */
+  if (FORKS_AT_ALL) check_child_after(&jobs[1], "fork after threads were cancelled");
+  free_job(&jobs[0]);
+  free_job(&jobs[1]);
+}
+
 /* ---- Nothing stays behind ---- */
 
-static void threads_end(void) {
+static long resident_pages(void) {
+  long size, resident = 0;
+  FILE *file = fopen("/proc/self/statm", "r");
+  if (!file) return 0; /* not Linux */
+  if (fscanf(file, "%ld %ld", &size, &resident) != 2) resident = 0;
+  fclose(file);
+  return resident;
+}
+
+/* 10^5 calls, of every case in turn, a tenth of them refused: no more memory after them than after the first few. */
+static void memory_stays(void) {
+  static problem problems[sizeof cases / sizeof *cases];
+  const segloss_tensor *good;
+  long before = 0, after;
+  int i, wrong = 0;
+  for (i = 0; i < case_count; ++i) make_problem(&problems[i], &cases[i], F32, U8, 2, 5, 7, 0, 3, place_by_malloc, NULL);
+  for (i = 0; i < CALLS; ++i) {
+    problem *p = &problems[i % case_count];
+    if (i == CALLS / 10) before = resident_pages();
+    good = p->a.inputs[0];
+    if (i % 10 == 3) p->a.inputs[0] = NULL;
+    wrong += (p->c->entry->run(&p->a) == SEGLOSS_OK) == (i % 10 == 3);
+    p->a.inputs[0] = good;
+  }
+  after = resident_pages();
+  CHECK(wrong == 0, "%d of %d calls", wrong, CALLS);
+  CHECK(IS_SANITIZED || after - before < 64, "%ld pages more after %d calls", after - before, CALLS); /* the allocator's own: a few */
+  for (i = 0; i < case_count; ++i) free_problem(&problems[i]);
+}
+
+static int count_threads(void) {
+  int threads = 0;
+  DIR *tasks = opendir("/proc/self/task");
+  if (!tasks) return 0; /* not Linux */
+  while (readdir(tasks)) ++threads;
+  closedir(tasks);
+  return threads;
+}
+
+static void threads_end(int before) {
   int turn;
   for (turn = 0; turn < 3; ++turn) {
-    int threads = 0;
     job j;
-    DIR *tasks;
     make_job(&j, &cases[0], 0);
     CHECK(run_job(&j, 0, 4) == 0, "a call after shutdown");
+    CHECK(before == 0 || count_threads() > before, "no threads of its own");
     free_job(&j);
     segloss_shutdown();
-    tasks = opendir("/proc/self/task");
-    if (!tasks) return; /* not Linux */
-    while (readdir(tasks)) ++threads;
-    closedir(tasks);
-    CHECK(threads == 3, "%d threads after shutdown", threads - 2); /* with . and .. */
+    /* ThreadSanitizer starts one of its own with the first that it sees. */
+    CHECK(count_threads() - before <= IS_SANITIZED, "%d threads more after shutdown", count_threads() - before);
   }
 }
 
 int main(void) {
-  int i;
+  int i, threads = count_threads();
   alarm(SECONDS);
   make_cases();
+  if (FORKS_AT_ALL) forks_during_first_calls(); /* before anything else calls the library */
   callers_at_once();
-  forks_among_callers();
+  if (FORKS_AT_ALL) forks_among_callers();
+  signals_among_callers();
   for (i = 0; i < CALLERS * PROBLEMS; ++i) free_job(&callers[i / PROBLEMS].jobs[i % PROBLEMS]);
   runners();
-  threads_end();
+  cancelled_callers();
+  memory_stays();
+  threads_end(threads);
   return report("concurrent");
 }

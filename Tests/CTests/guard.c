@@ -128,7 +128,7 @@ int main(void) {
                                     {2, 3, 32771}, {1, 2, 65537}};
   static const int predictions[] = {F32, F64, F16, BF16}, labels[] = {U8, F32, BOOL, I64, F16, I32, F64, BF16};
   struct sigaction action;
-  int i, layout, turn = 0;
+  int i, layout, turn = 0, width;
   size_t s;
   memset(&action, 0, sizeof action);
   action.sa_handler = on_fault;
@@ -144,6 +144,12 @@ int main(void) {
         check_case(&cases[i], F32, labels[turn % 8], layout, small[s]);
         check_case(&cases[i], predictions[1 + turn % 3], labels[turn % 7], layout, small[s]);
       }
+    /* Every width up to two vectors and a bit (of classes so many positions), in every type and layout by turns. */
+    for (width = 1; width <= 70; ++width, turn += 1 + width % 2) {
+      int64_t shape[3] = {1, 2, 1};
+      shape[2] = width;
+      check_case(&cases[i], predictions[(width + i) % 4], labels[turn % 8], turn % LAYOUTS, shape);
+    }
     s = (size_t)i % (sizeof large / sizeof *large);
     check_case(&cases[i], predictions[turn % 4], labels[turn % 8], turn % LAYOUTS, large[s]);
     turn += 5;

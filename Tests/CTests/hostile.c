@@ -704,14 +704,12 @@ static void struct_sizes(void) {
         execution.non_finite = SEGLOSS_SKIP_MASKED;
       const char *name = structs[which].name;
       const void *good = structs[which].good, **place = structs[which].place, *before = *place;
-      uint32_t bad[6];
       if (!size) continue;
-      bad[0] = 0, bad[1] = 4, bad[2] = (uint32_t)size - 8, bad[3] = (uint32_t)size - 1, bad[4] = UINT32_MAX;
-      bad[5] = 1u << 31;
-      for (k = 0; k < 6; ++k) {
-        size_t there = bad[k] < 4 || bad[k] > size ? 4 : bad[k];
+      for (k = 0; k < (int)size + 2; ++k) { /* all that are too short, and two that no struct has */
+        uint32_t bad = k < (int)size ? (uint32_t)k : k == (int)size ? UINT32_MAX : 1u << 31;
+        size_t there = bad < 4 || bad > size ? 4 : bad;
         void *copy = at_the_end(good, there, 0);
-        memcpy(copy, &bad[k], 4);
+        memcpy(copy, &bad, 4);
         *place = copy;
         refused_by_all(&p, SEGLOSS_STRUCT_SIZE, name, "a size", which == 2);
         CHECK(which != 2 || is_marked((char *)copy + 4, there - 4), "%s: truncated parts were written", cases[i].name);

@@ -33,7 +33,7 @@ static inline int csystem_cpu_count(void) {
 }
 
 static inline int64_t csystem_add(int64_t *value, int64_t delta) { /* the value before */
-  return __atomic_fetch_add(value, delta, __ATOMIC_ACQ_REL);
+  return __atomic_fetch_add(value, delta, __ATOMIC_SEQ_CST);
 }
 static inline int64_t csystem_exchange(int64_t *value, int64_t x) { /* the value before */
   return __atomic_exchange_n(value, x, __ATOMIC_ACQ_REL);
@@ -41,8 +41,23 @@ static inline int64_t csystem_exchange(int64_t *value, int64_t x) { /* the value
 static inline int csystem_replace(int64_t *value, int64_t expected, int64_t x) { /* whether it was as expected */
   return __atomic_compare_exchange_n(value, &expected, x, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }
-static inline int64_t csystem_load(const int64_t *value) { return __atomic_load_n(value, __ATOMIC_ACQUIRE); }
+static inline int64_t csystem_load(const int64_t *value) { return __atomic_load_n(value, __ATOMIC_SEQ_CST); }
 static inline void csystem_store(int64_t *value, int64_t x) { __atomic_store_n(value, x, __ATOMIC_RELEASE); }
+
+/* While a thread holds what others wait for, it cannot be cancelled. Gives the state for csystem_let_cancel. */
+static inline int csystem_hold_cancel(void) {
+  int before = PTHREAD_CANCEL_ENABLE;
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+  return before;
+}
+static inline void csystem_let_cancel(int state) { pthread_setcancelstate(state, NULL); }
+
+int usleep(unsigned microseconds); /* declared here for the same reason */
+static inline void csystem_sleep_50us(void) {
+  int state = csystem_hold_cancel();
+  (void)usleep(50);
+  csystem_let_cancel(state);
+}
 
 static inline void csystem_pause(void) {
 #if defined(__x86_64__)

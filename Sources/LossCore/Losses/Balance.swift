@@ -439,17 +439,25 @@ public struct BalanceMap {
 
     private func inputs(_ extra: [Tensor]) -> [Tensor] { operands(extra).dropFirst().map { $0.tensor } }
 
+    /// What `value` and `backward` refuse, and, where both are to be run, outputs that the other one reads or writes.
+    public func check(out: Tensor?, gradOutput: Tensor?, gradient: Tensor?) throws(LossError) {
+        try out?.requireMap(like: pred, apartFrom: inputs([]), mayReplace: pred)
+        guard let gradOutput, let gradient else { return }
+        try gradOutput.requireFloating()
+        try gradOutput.requireShape(of: pred)
+        try gradient.requireMap(like: pred, apartFrom: inputs([gradOutput]), mayReplace: pred)
+        for other in [pred, gradient] { try out?.requireNoOverlap(with: other) }
+    }
+
     public func value(to out: Tensor) throws(LossError) {
-        try out.requireMap(like: pred, apartFrom: inputs([]), mayReplace: pred)
+        try check(out: out, gradOutput: nil, gradient: nil)
         let sweep = Sweep(execution, inputs: operands([]), outputs: [out], like: pred, checksValues: true)
         try sweep.run { b in term.map(b, b.input(0), b.input(1), to: b.output(0)) }
     }
 
     /// gradient = gradOutput·dℓ/dp, element by element.
     public func backward(gradOutput: Tensor, to gradient: Tensor) throws(LossError) {
-        try gradOutput.requireFloating()
-        try gradOutput.requireShape(of: pred)
-        try gradient.requireMap(like: pred, apartFrom: inputs([gradOutput]), mayReplace: pred)
+        try check(out: nil, gradOutput: gradOutput, gradient: gradient)
         let sweep = Sweep(
             execution, inputs: operands([gradOutput]), outputs: [gradient], like: pred, temporaries: 1,
             checksValues: true)

@@ -19,8 +19,23 @@ public struct DBStep {
         (self.prob, self.thresh, self.k, self.execution) = (prob, thresh, k, execution)
     }
 
+    /// What `value` and `backward` refuse, and, where both are to be run, outputs that share memory.
+    public func check(
+        out: Tensor?, gradOutput: Tensor?, gradProb: Tensor?, gradThresh: Tensor?
+    ) throws(LossError) {
+        try out?.requireMap(like: prob, apartFrom: [prob, thresh])
+        guard let gradOutput else { return }
+        try gradOutput.requireFloating()
+        try gradOutput.requireShape(of: prob)
+        for gradient in [gradProb, gradThresh] {
+            try gradient?.requireMap(like: prob, apartFrom: [prob, thresh, gradOutput])
+            if let gradient { try out?.requireNoOverlap(with: gradient) }
+        }
+        if let gradProb, let gradThresh { try gradThresh.requireNoOverlap(with: gradProb) }
+    }
+
     public func value(to out: Tensor) throws(LossError) {
-        try out.requireMap(like: prob, apartFrom: [prob, thresh])
+        try check(out: out, gradOutput: nil, gradProb: nil, gradThresh: nil)
         let sweep = Sweep(
             execution, inputs: [Operand(prob), Operand(thresh)], outputs: [out], like: prob, temporaries: 1,
             checksValues: true)
@@ -33,12 +48,7 @@ public struct DBStep {
 
     /// The gradients of Σ gradOutput·B.
     public func backward(gradOutput: Tensor, gradProb: Tensor?, gradThresh: Tensor?) throws(LossError) {
-        try gradOutput.requireFloating()
-        try gradOutput.requireShape(of: prob)
-        for gradient in [gradProb, gradThresh] {
-            try gradient?.requireMap(like: prob, apartFrom: [prob, thresh, gradOutput])
-        }
-        if let gradProb, let gradThresh { try gradThresh.requireNoOverlap(with: gradProb) }
+        try check(out: nil, gradOutput: gradOutput, gradProb: gradProb, gradThresh: gradThresh)
         let sweep = Sweep(
             execution, inputs: [Operand(prob), Operand(thresh), Operand(gradOutput)],
             outputs: [gradProb, gradThresh], like: prob, temporaries: 1, checksValues: true)

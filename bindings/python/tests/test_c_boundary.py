@@ -1,13 +1,17 @@
-"""The library as C and C++ see it: the programs of Tests/CTests, compiled strictly against the header, linked and run."""
+"""The library as C and C++ see it: the programs of Tests/CTests, compiled strictly against the header, linked and run; and
+what the fuzzer of Tests/Fuzz has found, run again."""
 
+import base64
 import os
 import pathlib
 import shutil
 import subprocess
+import sys
 
 import pytest
 import segloss._abi
 from frameworks import not_run
+from test_levels import available
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 SOURCES = ROOT / "Tests" / "CTests"
@@ -38,13 +42,13 @@ def program(tmp_path):
     for name in ("libsegloss.so", "libsegloss.so.0"):  # to link with, and what the linked program looks for
         (tmp_path / name).symlink_to(LIBRARY)
 
-    def build(source, compiler, standard):
+    def build(source, compiler, standard, flags=STRICT):
         target = tmp_path / pathlib.Path(source).stem
         run(
             [
                 compiler,
                 f"-std={standard}",
-                *STRICT,
+                *flags,
                 "-O2",
                 f"-I{ROOT / 'include'}",
                 SOURCES / source,
@@ -70,6 +74,22 @@ def report(output, capsys):
 @pytest.mark.parametrize("name", ["both_forms", "guard", "hostile", "concurrent"])
 def test_c99(name, program, capsys):
     report(run([program(f"{name}.c", compiler("CC", "cc", "gcc", "clang"), "c99")]), capsys)
+
+
+def test_the_fuzzers_inputs(program, tmp_path, monkeypatch, capsys):
+    """Its corpus, which reaches every function of the header, and each input that something was found with."""
+    fuzz = ROOT / "Tests" / "Fuzz"
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    for i, line in enumerate((fuzz / "corpus.txt").read_text().splitlines()):
+        (corpus / f"line {i + 1}").write_bytes(base64.b64decode(line))
+    (tmp_path / "calls.h").write_text(run([sys.executable, fuzz / "generate.py", ROOT / "include" / "losses.h"]))
+    flags = ["-Wall", "-Wextra", "-Werror", f"-I{tmp_path}"]
+    replay = program(fuzz / "replay.c", compiler("CC", "cc", "gcc", "clang"), "gnu11", flags)
+    inputs = [*sorted(corpus.iterdir()), *sorted((fuzz / "findings").iterdir())]
+    for level in available():
+        monkeypatch.setenv("SEGLOSS_ISA", level)
+        report(run([replay, "--all", *inputs]), capsys)
 
 
 def test_cxx11(program, capsys):

@@ -77,6 +77,30 @@ def test_a_forked_child_computes():
     assert len(digests) == 3 and len(set(digests)) == 1
 
 
+def test_a_signals_handler_runs_and_calls_go_on():
+    """Ctrl-C between calls raises as ever, on the thread that Python has it raised on; what it interrupts is unharmed."""
+    script = """if True:
+        import hashlib, os, signal, threading, numpy as np, segloss
+        from catalog import BY_NAME
+        from support import bits
+        entry = BY_NAME["db-bce"]
+        inputs = entry.draw((3, 503, 509), dtype=np.float32)
+        digest = lambda: hashlib.sha256(b"".join(bits(entry.run(inputs)))).hexdigest()
+        segloss.set_num_threads(3)
+        want, interrupted = digest(), 0
+        for turn in range(5):
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+            try:
+                while True:
+                    assert digest() == want
+            except KeyboardInterrupt:
+                interrupted += 1
+        assert digest() == want
+        print(interrupted)
+    """
+    assert run_alone(script) == ["5"]
+
+
 def test_called_from_many_threads_at_once(threads):
     threads(2)
     work = [(entry, entry.draw((3, 257, 263), seed, np.float32)) for seed in range(2) for entry in CATALOG]

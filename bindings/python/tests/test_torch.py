@@ -823,3 +823,32 @@ def test_one_pass_and_two_give_the_same_bits():
         gradients.append(p.grad)
     assert torch.equal(gradients[0], gradients[2])
     assert torch.equal(gradients[0] * 0.5, gradients[1])  # a power of two rounds nothing
+
+
+class LossesOfSamples(torch.utils.data.Dataset):
+    """Samples that are chosen by their loss, say: each is computed in the loader's worker."""
+
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, index):
+        generator = torch.Generator().manual_seed(index)
+        logits = torch.randn(1, 3, 64, 67, generator=generator, requires_grad=True)
+        loss = st.DiceLoss()(logits, (torch.rand(1, 3, 64, 67, generator=generator) < 0.3).float())
+        loss.backward()
+        return loss.detach(), logits.grad
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_a_data_loaders_workers_compute(start):
+    """After the parent has computed, and started the library's threads."""
+    segloss.set_num_threads(3)
+    big = torch.rand(2, 3, 503, 509)
+    st.DiceLoss()(big, (big > 0.5).float())
+    want = [LossesOfSamples()[i] for i in range(12)]
+    segloss.set_num_threads(0)
+    loader = torch.utils.data.DataLoader(
+        LossesOfSamples(), batch_size=None, num_workers=2, multiprocessing_context=start, timeout=60
+    )
+    for got, expected in zip(loader, want, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(got, expected))

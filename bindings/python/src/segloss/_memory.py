@@ -7,6 +7,7 @@ next gradient of about its size gets it. What somebody still holds, a view of it
 
 from __future__ import annotations
 
+import mmap
 import weakref
 
 import numpy as np
@@ -18,20 +19,20 @@ LEAST = 1 << 20
 _MOST = 1 << 29
 
 # By identity. Without a lock, which a forked child would find taken: each step is one operation of a dict.
-_waiting: dict[int, np.ndarray] = {}
+_waiting: dict[int, mmap.mmap] = {}
 
 
 def take(size: int) -> np.ndarray:
     """So many bytes, with anything in them; they come back when the last reference to this array, or to views of it, goes."""
     block = None
     for key, waiting in reversed(list(_waiting.items())):  # the newest is likeliest to be in a cache
-        if size <= waiting.nbytes <= size + size // 8:
+        if size <= len(waiting) <= size + size // 8:
             block = _waiting.pop(key, None)
             if block is not None:
                 break
     if block is None:
-        block = np.empty(size, np.uint8)
-    # Its base is a memoryview and no array: so it is itself the base of its views, and lives as long as they do.
+        block = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    # Its base is no array: so it is itself the base of its views, and lives as long as they do.
     array: np.ndarray = np.frombuffer(block, np.uint8, size)
     weakref.finalize(array, _give_back, block).atexit = False
     return array
@@ -48,9 +49,9 @@ def release() -> None:
     _waiting.clear()
 
 
-def _give_back(block: np.ndarray) -> None:
+def _give_back(block: mmap.mmap) -> None:
     _waiting[id(block)] = block
-    while sum(waiting.nbytes for waiting in list(_waiting.values())) > _MOST:
+    while sum(map(len, list(_waiting.values()))) > _MOST:
         oldest = next(iter(list(_waiting)), None)
         if oldest is not None:
             _waiting.pop(oldest, None)
