@@ -54,3 +54,9 @@ public func segloss_shutdown() { Threads.shutdown() }
 private func text(_ string: StaticString) -> UnsafePointer<CChar> {
     UnsafeRawPointer(string.utf8Start).assumingMemoryBound(to: CChar.self)
 }
+
+#if os(Linux)
+    /// As the library loads, before there is a call that a fork could meet.
+    @section(".init_array") @used
+    private let watchForks: @convention(c) () -> Void = { Threads.watchForks() }
+#endif

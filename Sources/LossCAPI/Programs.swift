@@ -106,11 +106,11 @@ struct Request {
             let sums: [Double]
             if gradients.isEmpty {
                 sums = try loss.statistics()
-                if out.memory != nil || out.value != nil { try deliver(loss.parts(sums), to: out) }
+                if out.memory != nil || out.value != nil { deliver(try loss.parts(sums), to: out) }
             } else {
                 let both = try loss.evaluate(gradOutput: 1, gradients: gradients)
                 sums = both.statistics
-                try deliver(both.parts, to: out)
+                deliver(both.parts, to: out)
             }
             if let statistics {
                 for (i, sum) in sums.enumerated() { statistics[i] = sum }

@@ -38,9 +38,3 @@ public enum Calls {
         csystem_store(&forks, 0)
     }
 }
-
-#if os(Linux)
-    /// As the library loads, before there is a call that a fork could meet.
-    @section(".init_array") @used
-    private let watchForks: @convention(c) () -> Void = { Threads.watchForks() }
-#endif

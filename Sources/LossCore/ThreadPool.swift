@@ -208,7 +208,7 @@ public enum Threads {
     }
 
     /// Has forks wait for calls.
-    static func watchForks() { _ = pool }
+    public static func watchForks() { _ = pool }
 
     static func waitForFork() {
         pthread_mutex_lock(&pool.pointee.fork)
