@@ -28,6 +28,7 @@ import upstream_tensorflow  # noqa: E402
 from catalog import CATALOG  # noqa: E402
 from ctpn_cases import draw as ctpn_draw  # noqa: E402
 from ctpn_cases import page, rows  # noqa: E402
+from faces import NAMES_IN_C, Face  # noqa: E402
 from support import bfloat16  # noqa: E402
 from window_cases import CONTOUR, STRUCTURE  # noqa: E402
 from window_cases import logits as window_logits  # noqa: E402
@@ -208,6 +209,16 @@ def test_the_catalog(entry, function):
 def test_the_other_losses(name, function):
     case = OTHERS[name]
     check(case, *case.run(case.keras(), function=function))
+
+
+class TestFace(Face):
+    refusals = (tf.errors.InvalidArgumentError, ValueError)
+    other_names = NAMES_IN_C
+
+    def run(self, loss, inputs, predictions):
+        case = Case(loss, inputs, predictions)
+        value, grads = case.run(case.keras())
+        return value, [g for name in predictions if name in grads for g in tf.nest.flatten(grads[name])]
 
 
 TYPES = {
