@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import segloss
 
 import golden_bits
 import policy
