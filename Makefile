@@ -1,6 +1,8 @@
 # make demo    train a text detector on a real page and draw what the loss does
 # make test    everything: Swift, C and Python tests, in and against PyTorch, PaddlePaddle, TensorFlow and JAX
 # make bench   speed and memory beside the frameworks
+# make soak    what takes hours: see the targets below
+# make accuracy, make coverage    the figures of Guides/Trust.md
 #
 # Each sets up what it needs in .venv and .build; Swift 6.3 and Python are all that must be there.
 
@@ -17,7 +19,7 @@ TESTS := bindings/python/tests
 PYTEST := $(BIN)/python -m pytest -c bindings/python/pyproject.toml -n auto --maxprocesses 4
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 
-.PHONY: all demo test bench swift-test clean
+.PHONY: all demo test bench swift-test math accuracy coverage soak soak-math soak-properties clean
 all: $(LIBRARY)
 
 $(LIBRARY): $(SOURCES)
@@ -61,7 +63,35 @@ demo: $(VENV)/.demo
 swift-test:
 	swift test
 
-test: swift-test $(VENV)/.test $(VENV)/.demo
+# The kernels' elementary functions (Tests/Math), compiled as the kernels are, for each level that this processor has.
+MATH := .build/math
+SWEEPS := $(MATH)/baseline $(if $(shell grep -wm1 avx2 /proc/cpuinfo),$(MATH)/x86-64-v3) \
+  $(if $(shell grep -wm1 avx512vl /proc/cpuinfo),$(MATH)/x86-64-v4)
+SWEEP_SOURCES := $(filter-out %/Table.swift,$(wildcard Sources/LossKernels/*.swift)) Tests/Math/sweep.swift
+
+$(MATH)/%: $(SWEEP_SOURCES)
+	@mkdir -p $(MATH)
+	swiftc -Ounchecked -wmo -num-threads 1 -Xcc -fno-math-errno -Xllvm -disable-loop-idiom-all -parse-as-library \
+	  $(if $(findstring x86,$*),-Xcc -march=$*) -static-stdlib -module-name MathSweep -ISources/KernelTable/include $^ -o $@
+
+# Every 1021st float32 and the neighbourhoods of special ones; `make soak-math` takes all 2^32.
+STEP ?= 1021
+SAMPLES ?= 20000
+math: $(SWEEPS) $(VENV)/.test
+	$(lastword $(SWEEPS)) $(STEP)
+	$(foreach sweep,$(SWEEPS),$(sweep) hash $(STEP) >$(sweep).hash && cmp $(sweep).hash $(firstword $(SWEEPS)).hash &&) true
+	$(lastword $(SWEEPS)) float64 $(SAMPLES) | $(BIN)/python Tests/Math/float64.py
+
+soak: soak-math soak-properties
+soak-math:
+	$(MAKE) math STEP=1 SAMPLES=1000000
+soak-properties: $(VENV)/.test
+	SEGLOSS_TEST_PROFILE=soak $(PYTEST) $(TESTS)/test_properties.py $(TESTS)/test_metamorphic.py
+
+accuracy: $(VENV)/.test
+	$(BIN)/python Tests/Accuracy/accuracy.py --sizes 10 16 20 24 26 --huge 100000000 268435456 --output accuracy.csv
+
+test: swift-test math $(VENV)/.test $(VENV)/.demo
 	$(BIN)/python Tests/Gates/check_levels.py $(RELEASE)
 	$(PYTEST) $(TESTS) $(FRAMEWORKS:%=--ignore=$(TESTS)/test_%.py)
 	$(foreach name,$(FRAMEWORKS),$(PYTEST) $(TESTS)/test_$(name).py &&) true
