@@ -91,6 +91,20 @@ soak-properties: $(VENV)/.test
 accuracy: $(VENV)/.test
 	$(BIN)/python Tests/Accuracy/accuracy.py --sizes 10 16 20 24 26 --huge 100000000 268435456 --output accuracy.csv
 
+# What the Python tests reach, in the package and, by a library that counts, in Swift. The frameworks' tests come one by one.
+COVERAGE := .build/coverage
+LLVM := $(dir $(realpath $(shell command -v swift)))
+COUNTED := SEGLOSS_LIBRARY=$(CURDIR)/$(COVERAGE)/debug/libsegloss.so LLVM_PROFILE_FILE=$(CURDIR)/$(COVERAGE)/%p-%m.profraw \
+  COVERAGE_FILE=$(CURDIR)/$(COVERAGE)/python $(PYTEST) --cov=segloss --cov-branch --cov-append --cov-report=
+coverage: $(VENV)/.test
+	swift build --scratch-path $(COVERAGE) --product segloss -Xswiftc -profile-generate -Xswiftc -profile-coverage-mapping
+	rm -f $(COVERAGE)/*.profraw $(COVERAGE)/python
+	$(COUNTED) $(TESTS) $(FRAMEWORKS:%=--ignore=$(TESTS)/test_%.py)
+	$(foreach name,$(FRAMEWORKS),$(COUNTED) $(TESTS)/test_$(name).py &&) true
+	$(LLVM)llvm-profdata merge -sparse $(COVERAGE)/*.profraw -o $(COVERAGE)/segloss.profdata
+	$(LLVM)llvm-cov report $(COVERAGE)/debug/libsegloss.so -instr-profile $(COVERAGE)/segloss.profdata Sources
+	COVERAGE_FILE=$(COVERAGE)/python $(BIN)/python -m coverage report --skip-covered --show-missing
+
 test: swift-test math $(VENV)/.test $(VENV)/.demo
 	$(BIN)/python Tests/Gates/check_levels.py $(RELEASE)
 	$(PYTEST) $(TESTS) $(FRAMEWORKS:%=--ignore=$(TESTS)/test_%.py)

@@ -121,3 +121,18 @@ def outcome(loss):
     """ "finite", "inf" or "NaN": the worst that is there."""
     loss = np.asarray(loss, np.float64)
     return "NaN" if np.isnan(loss).any() else "finite" if np.isfinite(loss).all() else "inf"
+
+
+def table():
+    """The table of the guide: a row for each kind, with the cases that it is of."""
+    rows = {}
+    for name, kinds in POLICY.items():
+        for argument, row in kinds.items() if isinstance(kinds, dict) else [("", kinds)]:
+            rows.setdefault(row, []).append(f"{name} {argument}".strip())
+    head = ["| of a prediction | NaN | +∞ | −∞ | 2, −1 |", "|---|---|---|---|---|"]
+    cells = [(", ".join(names), row.nan, row.plus, row.minus, row.outside) for row, names in rows.items()]
+    return "\n".join(head + [f"| {' | '.join(line)} |" for line in cells])
+
+
+if __name__ == "__main__":
+    print(table())

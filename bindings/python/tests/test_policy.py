@@ -1,5 +1,7 @@
 """The table of what comes of numbers that are none, in numpy's and C's way in; the frameworks' files check theirs."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -17,6 +19,11 @@ class TestNumPy(Face):
 class TestC(Face):
     def run(self, loss, inputs, predictions):
         return run_program(loss, inputs, predictions)
+
+
+def test_the_guide_has_the_table():
+    guides = Path(__file__).resolve().parents[3] / "Guides"
+    assert any(policy.table() in guide.read_text() for guide in guides.glob("Trust*.md")), "python policy.py prints it"
 
 
 @pytest.mark.parametrize("kind", PREDICTION_TYPES)
