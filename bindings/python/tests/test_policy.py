@@ -90,12 +90,20 @@ def test_labels_at_every_place(name, dtype, policy_):
 
 @pytest.mark.parametrize("name", [name for name in WITH_LABELS if not name.startswith("ctpn")])
 def test_the_ignored_label_is_none_but_itself(name):
-    """What is not equal to ignore_index is not ignored, though it were the same as a float32."""
+    """Labels are compared in float32: beyond 2^24 - 1 one could be taken for another, and no such is to be ignored."""
     case = CASES[name]
     inputs = golden_bits.drawn(case)
     argument = next(a for a in inputs if a in LABELS)
-    loss = rebuilt(case, ignore_index=2**24 + 1)
     inputs[argument] = np.clip(inputs[argument], 0, 2)
-    inputs[argument].flat[5] = 2**24
-    with pytest.raises(ValueError):
-        run_numpy(loss, inputs, case.predictions)
+    for most in (2**24 - 1, -(2**24) + 1):
+        for label in (most, most + 1, most - 1, most + 2**32):
+            given = {**inputs, argument: inputs[argument].copy()}
+            given[argument].flat[5] = label
+            if label == most:
+                run_numpy(rebuilt(case, ignore_index=most), given, case.predictions)
+            else:
+                with pytest.raises(ValueError, match=rf"\b{argument}\b"):
+                    run_numpy(rebuilt(case, ignore_index=most), given, case.predictions)
+    for beyond in (2**24, -(2**24)):
+        with pytest.raises(ValueError, match="ignore_index"):
+            run_numpy(rebuilt(case, ignore_index=beyond), inputs, case.predictions)
