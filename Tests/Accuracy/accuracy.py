@@ -18,6 +18,7 @@ import argparse
 import csv
 import dataclasses
 import itertools
+import os
 import sys
 import time
 from pathlib import Path
@@ -310,6 +311,18 @@ def table(rows):
         print("| " + " | ".join([*cells, *map(number, theirs), scenes]) + " |")
 
 
+def measurements(arguments):
+    start = time.monotonic()
+    for name, size in itertools.product(arguments.losses, arguments.sizes):
+        if size > LARGEST.get(name.split("-")[0], 26):
+            continue
+        for kind, scene in itertools.product(PREDICTION_TYPES if size <= 20 else ["f32"], SCENES):
+            yield measure(name, kind, size, scene)
+        print(f"{name} 2^{size}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+    for count in arguments.huge:
+        yield from huge(count)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[10, 16, 20], help="powers of 2: pixels of a batch")
@@ -320,20 +333,14 @@ def main():
     parser.add_argument("--output", type=Path, help="every measurement, as CSV")
     arguments = parser.parse_args()
 
-    rows, start = [], time.monotonic()
-    for name, size in itertools.product(arguments.losses, arguments.sizes):
-        if size > LARGEST.get(name.split("-")[0], 26):
-            continue
-        kinds = PREDICTION_TYPES if size <= 20 else ["f32"]
-        rows += [measure(name, kind, size, scene) for kind in kinds for scene in SCENES]
-        print(f"{name} 2^{size}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
-    for count in arguments.huge:
-        rows += huge(count)
-    if arguments.output:
-        with arguments.output.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(field.name for field in dataclasses.fields(Measurement))
-            writer.writerows(dataclasses.astuple(row) for row in rows)
+    rows = []
+    with (arguments.output or Path(os.devnull)).open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(field.name for field in dataclasses.fields(Measurement))
+        for row in measurements(arguments):
+            rows.append(row)
+            writer.writerow(dataclasses.astuple(row))
+            file.flush()
     table(rows)
     beyond = [row for row in rows if not row.holds]
     for row in beyond:
