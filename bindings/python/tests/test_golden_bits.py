@@ -48,7 +48,8 @@ def test_threads(n, threads):
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=list(LAYOUTS))
 def test_layouts(layout, threads):
     threads(2)
-    check(golden_bits.compute(layout))
+    # Rows of numbers, which CTPN takes, have neither rows apart nor channels: they lie anywhere.
+    check(golden_bits.compute(lambda array: layout(array) if array.ndim > 2 else LAYOUTS["misaligned"](array)))
 
 
 def test_programs():
