@@ -2,8 +2,8 @@
 # make test    everything: Swift, C and Python tests, in and against PyTorch, PaddlePaddle, TensorFlow and JAX
 # make bench   speed and memory beside the frameworks, in 5 minutes; SET=full in 40
 # make install PREFIX=/usr/local   header, library, pkg-config file and CMake package (DESTDIR is put before it)
-# make soak    what takes as long as it is told: SOAK_SECONDS of fuzzing the C boundary
-# make sanitize   the C tests under AddressSanitizer and ThreadSanitizer
+# make soak    what takes hours: SOAK_SECONDS of fuzzing the C boundary, all float32 numbers, thousands of random properties
+# make accuracy, make coverage, make sanitize    the figures of Guides/Trust.md
 #
 # Each sets up what it needs in .venv and .build; Swift 6.3 and Python are all that must be there.
 
@@ -24,7 +24,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check
 
 SOAK_SECONDS ?= 600
 
-.PHONY: all install demo test bench soak soak-fuzz sanitize swift-test test-source clean
+.PHONY: all install demo test bench lint math accuracy coverage soak soak-fuzz soak-math soak-properties sanitize swift-test test-source clean
 all: $(LIBRARY)
 
 $(LIBRARY): $(SOURCES)
@@ -80,14 +80,54 @@ swift-test:
 	swift test
 
 # Python: ruff, mypy, and whether the type stubs are those of the losses.
-.PHONY: lint
 lint: $(VENV)/.lint $(VENV)/.package
 	$(BIN)/ruff check --quiet --config bindings/python/pyproject.toml .
 	$(BIN)/ruff format --quiet --check --config bindings/python/pyproject.toml bindings Examples Tests
 	cd bindings/python && ../../$(BIN)/mypy && ../../$(BIN)/mypy tests/typed_user.py
 	$(BIN)/python bindings/python/make_stubs.py --check
 
-test: swift-test lint $(VENV)/.test $(VENV)/.demo
+# The kernels' elementary functions (Tests/Math), compiled as the kernels are, for each level that this processor has.
+MATH := .build/math
+SWEEPS := $(MATH)/baseline $(if $(shell grep -wm1 avx2 /proc/cpuinfo),$(MATH)/x86-64-v3) \
+  $(if $(shell grep -wm1 avx512vl /proc/cpuinfo),$(MATH)/x86-64-v4)
+SWEEP_SOURCES := $(filter-out %/Table.swift,$(wildcard Sources/LossKernels/*.swift)) Tests/Math/sweep.swift
+
+$(MATH)/%: $(SWEEP_SOURCES)
+	@mkdir -p $(MATH)
+	swiftc -Ounchecked -wmo -num-threads 1 -Xcc -fno-math-errno -Xllvm -disable-loop-idiom-all -parse-as-library \
+	  $(if $(findstring x86,$*),-Xcc -march=$*) -static-stdlib -module-name MathSweep -ISources/KernelTable/include $^ -o $@
+
+# Every 1021st float32 and the neighbourhoods of special ones; `make soak-math` takes all 2^32.
+STEP ?= 1021
+SAMPLES ?= 20000
+math: $(SWEEPS) $(VENV)/.test
+	$(lastword $(SWEEPS)) $(STEP)
+	$(foreach sweep,$(SWEEPS),$(sweep) hash $(STEP) >$(sweep).hash && cmp $(sweep).hash $(firstword $(SWEEPS)).hash &&) true
+	$(lastword $(SWEEPS)) float64 $(SAMPLES) | $(BIN)/python Tests/Math/float64.py
+
+soak-math:
+	$(MAKE) math STEP=1 SAMPLES=1000000
+soak-properties: $(VENV)/.test
+	SEGLOSS_TEST_PROFILE=soak $(PYTEST) $(TESTS)/test_properties.py $(TESTS)/test_metamorphic.py
+
+accuracy: $(VENV)/.test
+	$(BIN)/python Tests/Accuracy/accuracy.py --sizes 10 16 20 24 26 --huge 100000000 268435456 --output accuracy.csv
+
+# What the Python tests reach, in the package and, by a library that counts, in Swift. The frameworks' tests come one by one.
+COVERAGE := .build/coverage
+LLVM := $(dir $(realpath $(shell command -v swift)))
+COUNTED := SEGLOSS_LIBRARY=$(CURDIR)/$(COVERAGE)/debug/libsegloss.so LLVM_PROFILE_FILE=$(CURDIR)/$(COVERAGE)/%p-%m.profraw \
+  COVERAGE_FILE=$(CURDIR)/$(COVERAGE)/python $(PYTEST) --cov=segloss --cov-branch --cov-append --cov-report=
+coverage: $(VENV)/.test
+	swift build --scratch-path $(COVERAGE) --product segloss -Xswiftc -profile-generate -Xswiftc -profile-coverage-mapping
+	rm -f $(COVERAGE)/*.profraw $(COVERAGE)/python
+	$(COUNTED) $(TESTS) $(FRAMEWORKS:%=--ignore=$(TESTS)/test_%.py)
+	$(foreach name,$(FRAMEWORKS),$(COUNTED) $(TESTS)/test_$(name).py &&) true
+	$(LLVM)llvm-profdata merge -sparse $(COVERAGE)/*.profraw -o $(COVERAGE)/segloss.profdata
+	$(LLVM)llvm-cov report $(COVERAGE)/debug/libsegloss.so -instr-profile $(COVERAGE)/segloss.profdata Sources
+	COVERAGE_FILE=$(COVERAGE)/python $(BIN)/python -m coverage report --skip-covered --show-missing
+
+test: swift-test lint math $(VENV)/.test $(VENV)/.demo
 	$(BIN)/python Tests/Gates/check_levels.py $(RELEASE)
 	$(PYTEST) $(TESTS) $(FRAMEWORKS:%=--ignore=$(TESTS)/test_%.py) --ignore=$(TESTS)/test_source.py
 	$(foreach name,$(FRAMEWORKS),$(PYTEST) $(TESTS)/test_$(name).py &&) true
@@ -99,7 +139,7 @@ test-source: $(VENV)/.test
 bench: $(VENV)/.bench
 	$(BIN)/python Benchmarks/bench.py $(SET)
 
-soak: soak-fuzz
+soak: soak-fuzz soak-math soak-properties
 
 $(VENV)/.fuzz: $(BIN)/python
 	@$(PIP) 'pycparser>=2.22'

@@ -528,7 +528,7 @@ typedef struct segloss_classes {
   int32_t reduction;           /* SEGLOSS_MEAN */
   int32_t has_ignore_index;    /* 0; 1: elements with this target do not exist and are not read */
   int32_t reserved;            /* 0 */
-  int64_t ignore_index;        /* 0; -2^24 ... 2^24 */
+  int64_t ignore_index;        /* 0; less than 2^24 in magnitude */
   const double *class_weight;  /* NULL; a finite factor for each class's sums (micro), or item (macro) */
   int64_t class_weight_length; /* 0; else C */
   const int64_t *classes;      /* NULL: all; the classes that take part, each once */
@@ -915,7 +915,7 @@ typedef struct segloss_cross_entropy_options {
   int32_t reduction;           /* SEGLOSS_MEAN */
   int32_t has_ignore_index;    /* 1 */
   uint32_t reserved;           /* 0 */
-  int64_t ignore_index;        /* -100; -2^24 ... 2^24; of labels only */
+  int64_t ignore_index;        /* -100; less than 2^24 in magnitude; of labels only */
   double label_smoothing;      /* 0; 0 ... 1 */
   const double *class_weight;  /* NULL; a finite factor for each class */
   int64_t class_weight_length; /* 0; else C */
@@ -1258,7 +1258,7 @@ typedef struct segloss_boundary_options {
   int64_t theta;            /* 5; odd, >= 1: how near they count */
   int32_t from_probs;       /* 0; 1: pred is probabilities */
   int32_t has_ignore_index; /* 0; 1: pixels with this label do not exist */
-  int64_t ignore_index;     /* 0; -2^24 ... 2^24 */
+  int64_t ignore_index;     /* 0; less than 2^24 in magnitude */
 } segloss_boundary_options;
 
 static inline segloss_boundary_options segloss_boundary_options_default(void) {

@@ -46,8 +46,8 @@ public struct Classes: Sendable {
 
     public init() {}
 
-    /// Labels are compared in float32, which holds every whole number up to here.
-    static let labelLimit = 1 << 24
+    /// Labels are compared in float32, where every whole number up to here is no other one (2^24 is also 2^24 + 1).
+    static let labelLimit = (1 << 24) - 1
 
     static func requireIgnored(_ label: Int) throws(LossError) {
         guard label.magnitude <= labelLimit else {

@@ -1,7 +1,10 @@
 /// Elementary functions on vectors: range reduction and a short series each, so that one text serves
 /// float32 and float64, and every instruction set computes the same bits.
+///
+/// Bounds are of the distance from the true value in units of its last place (ulp), and held by Tests/Math: float32 over all
+/// inputs, float64 over a sample against MPFR. In brackets the largest that is there, float32 then float64.
 extension Vector {
-    /// Natural logarithm. Error < 1 ulp. log 0 = −∞, of a negative number NaN, log ∞ = ∞.
+    /// Natural logarithm. Error < 1 ulp (0.955, 0.80). log 0 = −∞, of a negative number NaN, log ∞ = ∞.
     ///
     /// x = m·2^e, f = m − 1, s = f/(2+f): log m = 2·atanh s = f − s·(f − R), R = Σ 2/(2k+1)·s^2k.
     /// Keeping f in front, exact, leaves the rounding of s only in the small correction.
@@ -26,7 +29,7 @@ extension Vector {
         return Self.select(ordinary, result, special)
     }
 
-    /// log(1 + d) for −1 ≤ d ≤ 1. Error < 2 ulp.
+    /// log(1 + d) for −1 ≤ d ≤ 1. Error < 2 ulp (1.545, 1.48).
     ///
     /// With u = 1 + d rounded, the rounding d − (u − 1) comes back to first order as a quotient by u;
     /// 1/u = 1 − d + d² … is enough, since what it multiplies is half an ulp of 1.
@@ -36,7 +39,8 @@ extension Vector {
         return u.log() + lost * (Self(1) - d * (Self(1) - d))
     }
 
-    /// The same for 0 ≤ d ≤ 1, without a reduction: s = d/(2+d) ≤ 1/3, and d itself is the exact part. Error < 2 ulp.
+    /// The same for 0 ≤ d ≤ 1, without a reduction: s = d/(2+d) ≤ 1/3, and d itself is the exact part.
+    /// Error < 2 ulp (1.327, 1.23).
     @inline(__always) static func log1p(fraction d: Self) -> Self {
         let s = d / (Self(2) + d)
         let z = s * s
@@ -49,13 +53,13 @@ extension Vector {
         return d - s * (d - series * z)
     }
 
-    /// e^x. Error < 1 ulp (2 where the result is subnormal). Overflows to ∞, underflows to 0.
+    /// e^x. Error < 1 ulp (0.939, 0.83), 2 units of the smallest number where it is subnormal (0.850, 0.73). Overflows to ∞, underflows to 0.
     @inline(__always) func exp() -> Self {
         let (n, r, h) = expParts
         return Self(1).fma(h, r).scaled(byPowerOfTwo: n)
     }
 
-    /// 1 − e^x for x ≤ 0, with the digits that it has near 0. Error < 2 ulp.
+    /// 1 − e^x for x ≤ 0, with the digits that it has near 0. Error < 2 ulp (1.221, 1.36).
     @inline(__always) func oneMinusExp() -> Self {
         let (n, r, h) = expParts
         let power = Self(1).scaled(byPowerOfTwo: n)
@@ -83,7 +87,8 @@ extension Vector {
         return (n, r, series)
     }
 
-    /// √x and 1/√x of a positive normal number, or ∞. Error < 1 ulp and < 2 ulp.
+    /// √x and 1/√x for x ≥ 2^−125 (half of what is smaller is subnormal), ∞ included. Error < 1 ulp (0.645, 0.51) and
+    /// < 2 ulp (1.218, 1.16).
     ///
     /// Newton's steps, because the standard library's root stays a call for each lane in a module of this size.
     @inline(__always) func squareRoot() -> (root: Self, inverse: Self) {
@@ -100,7 +105,7 @@ extension Vector {
         return (Self.select(infinite, self, corrected), y.keep(Self.not(infinite)))
     }
 
-    /// σ(x) and 1 − σ(x), each with all its digits: e/(1+e) and 1/(1+e) with e = e^−|x|. Error < 3 ulp.
+    /// σ(x) and 1 − σ(x), each with all its digits: e/(1+e) and 1/(1+e) with e = e^−|x|. Error < 3 ulp (2.781, 2.28).
     @inline(__always) func sigmoid() -> (value: Self, complement: Self) {
         let e = (-magnitude).exp()
         let large = Self(1) / (Self(1) + e)

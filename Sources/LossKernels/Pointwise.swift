@@ -34,7 +34,8 @@ func areLabels<V: Vector>(_: V.Type, _ a: In, _ classes: Double, _ ignored: Doub
     }
 }
 
-/// u^γ for 0 ≤ u ≤ 1: γ = 2, which nearly everyone uses, by itself.
+/// u^γ for 0 ≤ u ≤ 1: γ = 2, which nearly everyone uses, by itself. Others err by less than 2·(1 + |log u^γ|) ulp, since
+/// what rounds in the exponent counts as often as it is large (Tests/Math).
 @inline(__always)
 private func withPower<V: Vector>(_: V.Type, _ gamma: Double, _ loop: ((V) -> V) -> Void) {
     if gamma == 2 {

@@ -31,17 +31,17 @@ class Case:
         return value, list(grad) if isinstance(grad, tuple) else [grad]
 
 
-def from_catalog(entry):
+def from_catalog(entry, shape=SHAPE):
     def draw(dtype):
-        inputs = entry.draw(SHAPE, dtype=np.dtype(dtype), target=np.float32)
+        inputs = entry.draw(shape, dtype=np.dtype(dtype), target=np.float32)
         return {k: v.astype(np.int64) if k in entry.labels else v for k, v in inputs.items()}
 
     return Case(entry.name, entry.make, draw, entry.predictions)
 
 
-def of_windows(name):
+def of_windows(name, shape=SHAPE):
     def draw(dtype):
-        inputs = window_cases.draw(name, (2, 3, 9, 11))
+        inputs = window_cases.draw(name, (shape[0], 3, *shape[1:]))
         target = "mask" if name.startswith("structure") else "target"
         pred = "pred" if name.startswith("structure") else "input"
         return {pred: inputs[0].astype(dtype), target: inputs[1].astype(np.uint8)}
@@ -49,35 +49,44 @@ def of_windows(name):
     return Case(name, lambda: window_cases.make(name), draw, ("pred",) if name.startswith("structure") else ("input",))
 
 
-def levels(dtype):
-    drawn = [window_cases.draw("structure", (2, 1, 9, 11), seed)[0].astype(dtype) for seed in range(3)]
-    return {"pred": drawn, "mask": window_cases.blobs(np.random.default_rng(0), (2, 1, 9, 11)).astype(np.float32)}
+def levels(shape):
+    shape = (shape[0], 1, *shape[1:])
 
-
-def ctpn(form, side):
     def draw(dtype):
-        return form(ctpn_cases.draw((1, 5, 7, 3), dtype=dtype, target=np.float32, side=side))
+        drawn = [window_cases.draw("structure", shape, seed)[0].astype(dtype) for seed in range(3)]
+        return {"pred": drawn, "mask": window_cases.blobs(np.random.default_rng(0), shape).astype(np.float32)}
 
     return draw
 
 
-def cases():
-    """Every one of them."""
+def ctpn(form, side, shape):
+    def draw(dtype):
+        return form(ctpn_cases.draw((1, *shape[1:], 3), dtype=dtype, target=np.float32, side=side))
+
+    return draw
+
+
+def cases(shape=SHAPE):
+    """Every one of them, for maps N x H x W."""
+    n, h, w = shape
     boundary = {"boundary": {}, "boundary-present": {"variant": "present_classes", "theta": 11}}
     boundary |= {"boundary-ignored": {"ignore_index": 1}, "boundary-none": {"reduction": "none"}}
     forms = {"maps": lambda inputs: inputs, "rows": ctpn_cases.rows, "heads": ctpn_cases.heads}
     return [
-        *(from_catalog(entry) for entry in CATALOG if entry.name != "step"),
-        *(of_windows(name) for name in window_cases.ENTRIES),
-        Case("structure-levels", lambda: segloss.StructureLoss(return_parts=True), levels, ("pred",)),
+        *(from_catalog(entry, shape) for entry in CATALOG if entry.name != "step"),
+        *(of_windows(name, shape) for name in window_cases.ENTRIES),
+        Case("structure-levels", lambda: segloss.StructureLoss(return_parts=True), levels(shape), ("pred",)),
         Case(
-            "structure-none", lambda: segloss.StructureLoss(reduction="none"), of_windows("structure").draw, ("pred",)
+            "structure-none",
+            lambda: segloss.StructureLoss(reduction="none"),
+            of_windows("structure", shape).draw,
+            ("pred",),
         ),
         *(
             Case(
                 name,
                 lambda options=options: segloss.BoundaryLoss(**options),
-                lambda dtype: boundary_cases.draw((2, 3, 9, 11), dtype=dtype, labels=np.int64),
+                lambda dtype: boundary_cases.draw((n, 3, h, w), dtype=dtype, labels=np.int64),
                 ("logits",),
             )
             for name, options in boundary.items()
@@ -86,7 +95,7 @@ def cases():
             Case(
                 f"ctpn-{name}{'' if side else '-alone'}",
                 segloss.CTPNLoss,
-                ctpn(form, side),
+                ctpn(form, side, shape),
                 ctpn_cases.PREDICTIONS if side else ctpn_cases.PREDICTIONS[:2],
             )
             for name, form in forms.items()
@@ -95,7 +104,7 @@ def cases():
         Case(
             "balance-map",
             lambda: segloss.BalanceLoss(False, "BCELoss"),
-            from_catalog(next(e for e in CATALOG if e.name == "balance-bce")).draw,
+            from_catalog(next(e for e in CATALOG if e.name == "balance-bce"), shape).draw,
             ("pred",),
         ),
     ]

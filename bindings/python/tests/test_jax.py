@@ -32,6 +32,7 @@ import segloss
 import segloss.jax as sj
 import window_cases
 from catalog import BY_NAME, CATALOG
+from faces import NAMES_IN_C, Face
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 from segloss import _program
@@ -172,6 +173,31 @@ def test_the_bits_of_numpy(name, kind):
             assert_same(both(predictions, others), want, rounded)
         alone = jax.jit(case.function())(predictions, others)  # no gradient wanted
         assert_same((alone, ()), (want[0], ()), rounded)
+
+
+class TestFace(Face):
+    refusals = (ValueError, jax.errors.JaxRuntimeError)
+    other_names = NAMES_IN_C
+
+    def run(self, loss, inputs, predictions):
+        positional, named = loss._arguments
+        options = inspect.signature(type(loss)).bind(*positional, **named).arguments
+        options |= options.pop("options", {})
+        if isinstance(loss, segloss.CrossEntropyLoss) and "weight" in options:
+            options["class_weight"] = options.pop("weight")
+        given = jax.tree.map(jnp.asarray, dict(inputs))
+        wanted = {name: given.pop(name) for name in predictions}
+        keras = {"input": "y_pred", "target": "y_true"} if isinstance(loss, segloss.ActiveContourLoss) else {}
+
+        def scalar(wanted):
+            arguments = {keras.get(name, name): value for name, value in {**wanted, **given}.items()}
+            found = function_of(type(loss))(**arguments, **options)
+            found = found[0] if isinstance(found, tuple) else found
+            value = found["loss"] if isinstance(found, dict) else found
+            return jnp.sum(value), value
+
+        (_, value), gradients = jax.value_and_grad(scalar, has_aux=True)(wanted)
+        return np.asarray(value), [np.asarray(g) for name in predictions for g in jax.tree.leaves(gradients[name])]
 
 
 @pytest.mark.parametrize("name", NAMES)

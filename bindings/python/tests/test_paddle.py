@@ -21,6 +21,7 @@ import pytest
 import segloss
 import window_cases
 from catalog import BY_NAME, CATALOG
+from faces import Face
 from frameworks import framework
 from segloss import _framework
 from support import SMALL, binary, probabilities, total
@@ -169,6 +170,15 @@ def test_same_bits(name):
     check_value(got, want)
     backward(got, factor)
     check_gradients(wanting, grads)
+
+
+class TestFace(Face):
+    def run(self, loss, inputs, predictions):
+        made, wanting = tensors(inputs, predictions)
+        value = total(call(layer_of(loss), made))
+        value = value[0] if isinstance(value, tuple) else value
+        paddle.autograd.backward([value], [paddle.ones_like(value)])
+        return array(value), [array(t.grad) for t in wanting]
 
 
 @pytest.mark.parametrize("kind", ["f64", "f16", "bf16"])

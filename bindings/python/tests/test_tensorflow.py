@@ -27,6 +27,7 @@ import upstream_tensorflow
 from catalog import CATALOG
 from ctpn_cases import draw as ctpn_draw
 from ctpn_cases import page, rows
+from faces import NAMES_IN_C, Face
 from support import bfloat16
 from window_cases import CONTOUR, STRUCTURE
 from window_cases import logits as window_logits
@@ -207,6 +208,16 @@ def test_the_catalog(entry, function):
 def test_the_other_losses(name, function):
     case = OTHERS[name]
     check(case, *case.run(case.keras(), function=function))
+
+
+class TestFace(Face):
+    refusals = (tf.errors.InvalidArgumentError, ValueError)
+    other_names = NAMES_IN_C
+
+    def run(self, loss, inputs, predictions):
+        case = Case(loss, inputs, predictions)
+        value, grads = case.run(case.keras())
+        return value, [g for name in predictions if name in grads for g in tf.nest.flatten(grads[name])]
 
 
 TYPES = {

@@ -13,6 +13,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import segloss
+from faces import Face
 from frameworks import framework
 from program_cases import cases
 
@@ -97,6 +98,15 @@ def test_same_bits_as_numpy(name, kind):
         mine = torch.autograd.grad(value, leaves(given, case.predictions), torch.full_like(value, -1.75))
         for gradient, want in zip(mine, gradients, strict=True):
             assert plain(gradient) == want.tobytes()
+
+
+class TestFace(Face):
+    def run(self, loss, inputs, predictions):
+        given = tensors(inputs, predictions)
+        value = module_of(loss)(**given)
+        value = value["loss"] if isinstance(value, dict) else value
+        gradients = torch.autograd.grad(value, leaves(given, predictions), torch.ones_like(value))
+        return value.detach().numpy(), [g.numpy() for g in gradients]
 
 
 def test_positional_and_named_calls_agree():

@@ -33,7 +33,9 @@ _PARAMETERS = """from_logits : bool, default True, keyword only
         "none" returns the scores: float64 of shape (), (N,), (classes,) or (N, classes); ``grad_output`` then may be an
         array of that shape.
     non_finite : {"propagate", "refuse", "skip_masked"}, keyword only
-        What NaN and infinity do: the formula's result, ValueError, or nothing where the mask is exactly 0."""
+        What NaN and infinity do: the formula's result, ValueError, or nothing where the mask is exactly 0. An infinite
+        logit saturates a sigmoid; +inf in a softmax gives NaN. Probabilities outside [0, 1] count as they are, but are
+        refused where a cross-entropy reads them too."""
 
 _INPUTS = """input : logits (or probabilities), float32, float64, float16 or bfloat16; any shape, N x C x ... for several classes
     target : its shape, any type; or integer labels of shape N x ... or N x 1 x ... where C > 1

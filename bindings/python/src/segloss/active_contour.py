@@ -28,7 +28,8 @@ class ActiveContourLoss(Loss):
     from_logits : bool, default False, keyword only
         Apply the sigmoid. Without it ``input`` is taken as it comes, outside [0, 1] too.
     non_finite : {"propagate", "refuse"}, keyword only
-        What NaN and infinity do: the formula's result, or ValueError.
+        What NaN and infinity do: the formula's result, or ValueError. An infinite logit saturates, an infinite
+        probability gives NaN; probabilities outside [0, 1] count as they are.
     return_parts : bool, default False, keyword only
         Return a dict ``loss``, ``length`` and ``region`` (without their weights), ``length_count`` and ``count`` (over how
         many places each is a mean).

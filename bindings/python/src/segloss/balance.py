@@ -46,7 +46,9 @@ class BalanceLoss(Loss):
     clean : bool, default False, keyword only
         DiceOHEM draws its negatives from pixels with mask > 1/2 only.
     non_finite : {"propagate", "refuse", "skip_masked"}, keyword only
-        What NaN and infinity do: the formula's result, ValueError, or nothing where the mask is exactly 0.
+        What NaN and infinity do: the formula's result, ValueError, or nothing where the mask is exactly 0. "BCELoss"
+        always refuses predictions outside [0, 1], NaN among them; an infinite one gives inf in "MaskL1Loss", NaN in the
+        Dice forms.
     return_parts : bool, default False, keyword only
         Return a dict ``loss``, ``origin``, ``positives`` (P), ``negatives`` (K).
 

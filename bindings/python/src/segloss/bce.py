@@ -33,7 +33,8 @@ class BCELoss(PointwiseLoss):
     reduction : {"mean", "sum", "none"}, keyword only
         "none" returns the map in the input's type; ``grad_output`` then may be an array of its shape.
     non_finite : {"propagate", "refuse", "skip_masked"}, keyword only
-        What NaN and infinity do: the formula's result, ValueError, or nothing where the mask is exactly 0.
+        What NaN and infinity do: the formula's result, ValueError, or nothing where the mask is exactly 0. An infinite
+        logit gives inf or NaN, as in PyTorch; probabilities outside [0, 1], NaN among them, are always refused.
     return_parts : bool, default False, keyword only
         Return a dict ``loss``, ``count`` (sum of the mask).
 

@@ -34,7 +34,8 @@ class BoundaryLoss(ItemLoss):
         "none" returns ``1 - F`` of each image and class, float64 of shape (N, C); ``grad_output`` then may be an array of
         that shape. What "present_classes" leaves out is 0.
     non_finite : {"propagate", "refuse"}, keyword only
-        What NaN and infinity do: the formula's result, or ValueError.
+        What NaN and infinity do: the formula's result, or ValueError. A logit of +inf gives NaN, one of -inf a class of
+        probability 0.
     return_parts : bool, default False, keyword only
         Return a dict ``loss``, ``count`` (scores that were averaged).
 

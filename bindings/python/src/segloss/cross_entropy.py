@@ -28,7 +28,8 @@ class CrossEntropyLoss(PointwiseLoss):
     reduction : {"mean", "sum", "none"}, keyword only
         "none" returns the map N x ... in the input's type; ``grad_output`` then may be an array of its shape.
     non_finite : {"propagate", "refuse", "skip_masked"}, keyword only
-        What NaN and infinity do: the formula's result, ValueError, or nothing where the mask is exactly 0.
+        What NaN and infinity do: the formula's result, ValueError, or nothing where the mask is exactly 0. A logit of
+        +inf gives inf where another class is the target, else NaN; one of -inf gives inf where its class is the target.
     return_parts : bool, default False, keyword only
         Return a dict ``loss``, ``count`` (positions that counted), ``divisor``.
 

@@ -32,6 +32,7 @@ class CTPNLoss(Loss):
     non_finite : {"propagate", "refuse", "skip_masked"}, default "propagate" (published) or "skip_masked" (paper)
         What NaN and infinity do on kept anchors: the formula's result (0·NaN is NaN on a negative whose target is NaN,
         as upstream), ValueError (whatever the label), or nothing where an offset's weight is exactly 0. Keyword only.
+        An infinite offset gives inf, an infinite score inf or NaN, as BCE of logits.
     return_parts : bool, default False, keyword only
         Also return ``kept``, ``positives`` (N and F) and ``sides`` (Σ side_mask).
 

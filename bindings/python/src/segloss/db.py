@@ -43,6 +43,8 @@ class DBLoss(Loss):
         Negatives to take where the batch has no positive (mmocr).
     non_finite : {"propagate", "refuse", "skip_masked"}, keyword only
         What NaN and infinity do: the formula's result, ValueError, or nothing where a map's mask is exactly 0.
+        Predictions outside [0, 1], NaN among them, are always refused where a cross-entropy reads them: in "BCELoss",
+        "wenmuzhou" and "paper".
     return_parts : bool, default False, keyword only
         Also return how many pixels counted: see below.
 

@@ -39,8 +39,9 @@ class FocalLoss(PointwiseLoss):
         "none" returns the map in the input's type; ``grad_output`` then may be an array of its shape. Published is a
         function of the mean: only "mean".
     non_finite : {"propagate", "refuse", "skip_masked"}, keyword only
-        What NaN and infinity do: the formula's result, ValueError, or nothing where the mask is exactly 0, the default of
-        "paper".
+        What NaN and infinity do: the formula's result, ValueError, or nothing where the mask is exactly 0, the default
+        of "paper". An infinite logit gives inf or NaN, as BCE; probabilities outside [0, 1], NaN among them, are always
+        refused.
     return_parts : bool, default False, keyword only
         Return a dict ``loss``, ``bce_loss`` (published: B), ``count`` (sum of the mask).
 

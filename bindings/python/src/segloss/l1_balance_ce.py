@@ -23,6 +23,7 @@ class L1BalanceCELoss(Loss):
         Negatives for each positive.
     non_finite : {"propagate", "refuse", "skip_masked"}, keyword only
         What NaN and infinity do: the formula's result, ValueError, or nothing where a map's mask is exactly 0.
+        ``binary`` outside [0, 1], NaN among it, is always refused.
     return_parts : bool, default False, keyword only
         Return a dict ``loss``, ``bce_loss``, ``l1_loss``, ``dice_loss`` (the terms without their scales, as
         upstream's metrics), ``positives``, ``negatives``, ``threshold_count``.

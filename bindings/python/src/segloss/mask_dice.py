@@ -18,7 +18,8 @@ class MaskDiceLoss(Loss):
     eps : float, default 1e-6
         Added to the denominator.
     non_finite : {"propagate", "refuse", "skip_masked"}, keyword only
-        What NaN and infinity do: the formula's result, ValueError, or nothing where the mask is exactly 0.
+        What NaN and infinity do: the formula's result, ValueError, or nothing where the mask is exactly 0. An infinite
+        prediction gives NaN; those outside [0, 1] count as they are.
     return_parts : bool, default False, keyword only
         Return a dict ``loss``, ``intersection``, ``union``.
 

@@ -18,7 +18,8 @@ class MaskL1Loss(Loss):
     eps : float, default 1e-6
         Added to the denominator. With 0 an empty mask gives 0 (MhLiao's guard).
     non_finite : {"propagate", "refuse", "skip_masked"}, keyword only
-        What NaN and infinity do: the formula's result, ValueError, or nothing where the mask is exactly 0.
+        What NaN and infinity do: the formula's result, ValueError, or nothing where the mask is exactly 0. An infinite
+        difference gives inf, under a mask of 0 NaN.
     return_parts : bool, default False, keyword only
         Return a dict ``loss``, ``count`` (Σ m).
 

@@ -22,7 +22,8 @@ class SmoothL1Loss(PointwiseLoss):
     reduction : {"mean", "sum", "none"}, keyword only
         "none" returns the map in the input's type; ``grad_output`` then may be an array of its shape.
     non_finite : {"propagate", "refuse", "skip_masked"}, keyword only
-        What NaN and infinity do: the formula's result, ValueError, or nothing where the mask is exactly 0.
+        What NaN and infinity do: the formula's result, ValueError, or nothing where the mask is exactly 0. An infinite
+        difference gives inf, and a finite slope.
     return_parts : bool, default False, keyword only
         Return a dict ``loss``, ``count`` (sum of the mask).
 

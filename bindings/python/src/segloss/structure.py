@@ -35,7 +35,7 @@ class StructureLoss(ItemLoss):
     reduction : {"mean", "none"}, keyword only
         none: a float64 array of each plane's loss, of shape (N, C); ``grad_output`` is then such an array or a number.
     non_finite : {"propagate", "refuse"}, keyword only
-        What NaN and infinity do: the formula's result, or ValueError.
+        What NaN and infinity do: the formula's result, or ValueError. An infinite logit gives inf or NaN, as BCE.
     return_parts : bool, default False, keyword only
         Return a dict ``loss``, ``bce_loss``, ``iou_loss``, ``count`` (planes that were averaged) and ``levels``, a list
         with ``loss``, ``bce_loss`` and ``iou_loss`` of each prediction.

@@ -1,0 +1,353 @@
+"""How far each loss and its gradient are from float64, beside PyTorch's own float32 on the same inputs.
+
+    python Tests/Accuracy/accuracy.py --sizes 10 16 20 24 --output accuracy.csv
+
+prints a table (Markdown) of the worst of each loss and writes every measurement; the exit status says whether the bounds
+of the design hold. The references are those of the tests: float64, sums in extended precision, gradients by hand.
+
+A value's error is in parts of max(|value|, 1e-3), a gradient's in parts of its largest entry. Scenes:
+
+    ordinary   logits up to 16, or probabilities; a fifth of the pixels positive
+    constant   the same prediction everywhere, where rounding cannot cancel
+    saturated  logits of 20 or -20, probabilities of 1 or 0, half of them wrong
+    perfect    logits of 12 on the right side, probabilities within 1/256 of the target
+    one        a single positive pixel
+"""
+
+import argparse
+import csv
+import dataclasses
+import itertools
+import os
+import sys
+import time
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parents[2] / "bindings" / "python" / "tests"
+sys.path.insert(0, str(TESTS))
+
+import numpy as np
+import segloss
+import torch
+import torch.nn.functional as F
+
+import reference_boundary
+import reference_windows
+import upstream_losses as losses
+import upstream_torch as detectors
+from catalog import BY_NAME, Entry
+from support import PREDICTION_TYPES, binary, total
+from test_oracle_torch_windows import active_contour, structure
+
+SCENES = ("ordinary", "constant", "saturated", "perfect", "one")
+# Design, section 8: of the value and of the gradient's largest entry, before the one rounding to half precision.
+BOUNDS = {"f64": (1e-12, 1e-12), "f32": (1e-6, 1e-6), "f16": (1e-6, 1e-6), "bf16": (1e-6, 1e-6)}
+# Half a unit in the last place, relative; and half of the smallest number.
+ROUNDING = {"f64": (0, 0), "f32": (0, 0), "f16": (2.0**-11, 2.0**-25), "bf16": (2.0**-8, 2.0**-134)}
+# The largest maps whose references take seconds and no more than a few GB: shifted copies, sorted values.
+LARGEST = {"boundary": 20, "structure": 22, "contour": 24, "db": 22, "balance": 22, "l1": 22}
+
+
+def window_entry(name, loss, reference, draw):
+    def call(*inputs):
+        result = reference(*inputs)
+        if name == "boundary":
+            (value, _), _, grad = result
+            return {"loss": value}, (grad,)
+        return result[0], (result[1],)
+
+    return Entry(
+        name,
+        lambda **options: loss(**{"return_parts": True, **options}),
+        draw,
+        call,
+        ("logits",) if name == "boundary" else ("pred",) if name == "structure" else ("input",),
+        labels=("labels",) if name == "boundary" else (),
+        span=(-16.0, 16.0) if name != "contour" else (0.0, 1.0),
+    )
+
+
+def pair(first, second):
+    def draw(rng, shape):
+        n, h, w = shape
+        return {first: rng.random((n, 1, h, w)), second: binary(rng, (n, 1, h, w), 0.2)}
+
+    return draw
+
+
+def classes(rng, shape):
+    n, h, w = shape
+    return {
+        "logits": rng.random((n, 3, h, w)),
+        "labels": rng.integers(0, 3, (n, 1 + h // 4, 1 + w // 4)).repeat(4, 1).repeat(4, 2)[:, :h, :w],
+    }
+
+
+# The loss by its name among the tests' cases, and what PyTorch code runs in its place.
+LOSSES = {
+    "dice": losses.dice,
+    "iou": losses.iou,
+    "tversky": lambda x, y: losses.tversky(x, y, alpha=0.3, beta=0.7),
+    "focal-tversky": lambda x, y: losses.focal_tversky(x, y, alpha=0.3, beta=0.7, gamma=0.75),
+    "dice-bce": lambda x, y: losses.dice(x, y) + F.binary_cross_entropy_with_logits(x, y),
+    "bce": F.binary_cross_entropy_with_logits,
+    "bce-probabilities": lambda p, y, w, m: (F.binary_cross_entropy(p, y, w, reduction="none") * m).sum() / m.sum(),
+    "focal": lambda x, y: (lambda ce: 0.8 * (1 - torch.exp(-ce)) ** 2 * ce)(F.binary_cross_entropy_with_logits(x, y)),
+    "focal-paper": lambda x, y, m: (losses.sigmoid_focal(x, y) * m).sum() / m.sum(),
+    "smooth-l1": F.smooth_l1_loss,
+    "cross-entropy": F.cross_entropy,
+    "dice-softmax": None,
+    "mask-dice": detectors.mask_dice,
+    "mask-l1": detectors.mask_l1,
+    "balance-dice": lambda p, g, m: detectors.mined(detectors.mask_dice(p, g, m), g, m, 3),
+    "balance-bce": lambda p, g, m: detectors.mined(F.binary_cross_entropy(p, g, reduction="none"), g, m, 3),
+    "db": None,
+    "db-wenmuzhou": detectors.wenmuzhou,
+    "db-paper": detectors.paper,
+    "l1-balance-ce": detectors.l1_balance_ce,
+    "structure": structure,
+    "contour": lambda p, y: active_contour(y, p),
+    "boundary": lambda x, y: detectors.boundary(x, y).mean(),
+}
+WINDOWS = {
+    "structure": window_entry("structure", segloss.StructureLoss, reference_windows.structure, pair("pred", "mask")),
+    "contour": window_entry(
+        "contour", segloss.ActiveContourLoss, reference_windows.active_contour, pair("input", "target")
+    ),
+    "boundary": window_entry("boundary", segloss.BoundaryLoss, reference_boundary.boundary, classes),
+}
+
+
+def entry_of(name):
+    return WINDOWS.get(name) or BY_NAME[name]
+
+
+def draw(entry, shape, scene):
+    """Inputs in float64 whose numbers a float32 holds; those of losses that select are multiples of 1/256, so that
+    rounding does not decide what is selected."""
+    rng = np.random.default_rng([SCENES.index(scene), *shape])
+    inputs = entry.inputs(rng, shape)
+    logits = entry.span[0] < 0
+    selects = entry.divides and entry.name.startswith(("balance", "db", "l1"))
+    target = next(name for name in inputs if name in ("gt", "target", "shrink_map", "mask", "labels"))
+    label = inputs[target]
+    if scene == "one" and target not in entry.labels:
+        label[...] = 0
+        label.flat[label.size // 3] = 1
+    for name in entry.predictions:
+        size = inputs[name].shape
+        # A class's own channel, or the map that the target is of.
+        if target in entry.labels:
+            positive = np.arange(size[1]).reshape(1, -1, 1, 1) == label[:, None]
+        else:
+            positive = np.broadcast_to(label[:, None] if label.ndim < len(size) else label, size) > 0.5
+        if scene == "constant":
+            values = np.full(size, 0.3 if logits else 26 / 256)
+        elif scene == "saturated":
+            values = np.where(rng.random(size) < 0.5, 20.0, -20.0) if logits else (rng.random(size) < 0.5) * 1.0
+        elif scene == "perfect":
+            values = np.where(positive, 12.0, -12.0) if logits else np.where(positive, 255, 1) / 256
+        elif logits:
+            values = np.clip(4 * rng.standard_normal(size), -16, 16)
+        else:
+            values = rng.integers(1, 256, size) / 256 if selects else rng.integers(1, 2**24, size) / 2**24
+        inputs[name] = values.astype(np.float32).astype(np.float64)
+    if scene == "saturated" and entry.name.startswith("db-paper"):
+        inputs["maps"][:, 1] = 0.5
+    return inputs
+
+
+def error(got, want):
+    """(value, gradient)"""
+    (value, grads), (number, gradients) = got, want
+    number = float(number)
+    off = abs(float(value) - number) / max(abs(number), 1e-3)
+    # Map by map: a small gradient must not hide behind a large one.
+    slopes = []
+    for g, w in zip(grads, gradients, strict=True):
+        axes = tuple(i for i in range(w.ndim) if i != 1) if w.ndim == 4 else None
+        largest = np.abs(w).max(axes, keepdims=True)
+        off_by = np.abs(g.astype(np.float64) - w).max(axes, keepdims=True)
+        slopes.append(
+            np.where(largest > 0, off_by / np.where(largest > 0, largest, 1), np.where(off_by > 0, np.inf, 0)).max()
+        )
+    return off, float(max(slopes))
+
+
+def of_bound(kind, grads, gradients, bound):
+    """The largest error of a gradient in parts of what is allowed: the bound, and one rounding to half precision."""
+    relative, smallest = ROUNDING[kind]
+    worst = 0.0
+    for g, w in zip(grads, gradients, strict=True):
+        # Rounded to float16 these are infinite.
+        beyond = np.abs(w) >= (65520 if kind == "f16" else np.inf)
+        if not (g[beyond] == np.copysign(np.inf, w[beyond])).all():
+            return np.inf
+        axes = tuple(i for i in range(w.ndim) if i != 1) if w.ndim == 4 else None
+        allowed = bound * np.abs(w).max(axes, keepdims=True) * (1 + relative) + relative * np.abs(w) + smallest
+        off = np.abs(np.where(beyond, 0, g).astype(np.float64) - np.where(beyond, 0, w))
+        worst = max(worst, float((off / (allowed + np.finfo(np.float64).tiny)).max()))
+    return worst
+
+
+def torch_error(function, entry, inputs, want):
+    given = {
+        name: torch.from_numpy(np.asarray(v, np.int64 if name in entry.labels else np.float32))
+        for name, v in inputs.items()
+    }
+    for name in entry.predictions:
+        given[name].requires_grad_()
+    value = function(*given.values())
+    grads = torch.autograd.grad(value, [given[name] for name in entry.predictions])
+    return error((value.detach(), [g.numpy() for g in grads]), want)
+
+
+@dataclasses.dataclass
+class Measurement:
+    loss: str
+    type: str
+    size: int  # pixels
+    scene: str
+    value: float
+    gradient: float
+    of_bound: float  # the gradient's error in parts of what is allowed
+    torch_value: float | None
+    torch_gradient: float | None
+    holds: bool
+
+
+def measure(name, kind, size, scene):
+    entry = entry_of(name)
+    h = 1 << (size - 1) // 2
+    shape = (2, h, (1 << size - 1) // h)
+    inputs = entry.typed(draw(entry, shape, scene), PREDICTION_TYPES[kind], np.float32 if kind != "f64" else np.float64)
+    value, grads = entry.run(inputs)
+    parts, gradients = entry.reference(*inputs.values())
+    want = total(parts), gradients
+    # float32 of probabilities close to 0 or 1 divides by p (1 - p): design, section 8.
+    value_bound, gradient_bound = BOUNDS[kind]
+    if entry.divides and kind != "f64":
+        gradient_bound *= 2
+    off = error((total(value), grads), want)
+    share = of_bound(kind, grads, gradients, gradient_bound)
+    holds = off[0] <= value_bound and share <= 1
+    theirs = (None, None)
+    if kind == "f32" and (function := LOSSES[name]):
+        theirs = torch_error(function, entry, inputs, want)
+    return Measurement(name, kind, 1 << size, scene, *off, share, *theirs, bool(holds))
+
+
+def huge(count):
+    """Dice and BCE of logits with one positive pixel, by pieces: maps whose references would not fit in memory."""
+    rng = np.random.default_rng(count)
+    x = rng.standard_normal(count, dtype=np.float32)
+    x *= 4
+    y = np.zeros(count, np.uint8)
+    y[count // 3] = 1
+    pieces = [slice(i, i + (1 << 22)) for i in range(0, count, 1 << 22)]
+
+    def wide(piece):
+        a = x[piece].astype(np.float64)
+        return a, 1 / (1 + np.exp(-a)), 1 / (1 + np.exp(a)), y[piece].astype(np.float64)
+
+    sums = np.zeros(3, np.longdouble)  # TP, wrong, cross-entropy
+    for piece in pieces:
+        a, p, q, t = wide(piece)
+        entropy = np.maximum(a, 0) - a * t + np.log1p(np.exp(-np.abs(a)))
+        sums += [np.sum(v, dtype=np.longdouble) for v in (p * t, p * (1 - t) + q * t, entropy)]
+    both, wrong, entropy = map(float, sums)
+    union = 2 * both + wrong + 1  # (2 TP + FP + FN + smooth)
+
+    def dice_slope(a, p, q, t):
+        return -(2 * t * union - (2 * both + 1)) / union**2 * p * q
+
+    def bce_slope(a, p, q, t):
+        return ((1 - t) * p - t * q) / count
+
+    for name, loss, want, slope in (
+        ("dice", segloss.DiceLoss(), wrong / union, dice_slope),
+        ("bce", segloss.BCELoss(), entropy / count, bce_slope),
+    ):
+        value, grad = loss.value_and_grad(x, y)
+        theirs = torch.from_numpy(x).requires_grad_()
+        result = LOSSES[name](theirs, torch.from_numpy(y).float())
+        result.backward()
+        largest, off, their_off = 0.0, 0.0, 0.0
+        for piece in pieces:
+            w = slope(*wide(piece))
+            largest = max(largest, np.abs(w).max())
+            off = max(off, np.abs(grad[piece] - w).max())
+            their_off = max(their_off, np.abs(theirs.grad.numpy()[piece] - w).max())
+        scale = max(abs(want), 1e-3)
+        del grad
+        mine, other = abs(value - want) / scale, abs(float(result.detach()) - want) / scale
+        holds = mine <= 1e-6 and off / largest <= 1e-6
+        share = off / largest / 1e-6
+        yield Measurement(
+            name, "f32", count, "one", mine, off / largest, share, other, their_off / largest, bool(holds)
+        )
+        del result, theirs
+
+
+def table(rows):
+    """The worst of each loss and type, and the scene and size that it comes of."""
+    number = lambda v: "–" if v is None else f"{v:.1e}"  # noqa: E731
+    print("| loss | type | largest map | value | gradient | torch float32: value | gradient | worst scene |")
+    print("|---|---|---|---|---|---|---|---|")
+    key = lambda row: (row.loss, row.type)  # noqa: E731
+    for (loss, kind), group in itertools.groupby(sorted(rows, key=key), key):
+        group = list(group)
+        worst = max(group, key=lambda row: row.value)
+        worst_gradient = max(group, key=lambda row: row.of_bound)
+        theirs = [
+            max((v for row in group if (v := getattr(row, field)) is not None), default=None)
+            for field in ("torch_value", "torch_gradient")
+        ]
+        scenes = f"{worst.scene}, {worst.size}; {worst_gradient.scene}, {worst_gradient.size}"
+        gradient = number(worst_gradient.gradient)
+        if kind in ("f16", "bf16"):
+            gradient = f"{worst_gradient.of_bound:.2f} of one rounding"
+        cells = [loss, kind, str(max(row.size for row in group)), number(worst.value), gradient]
+        print("| " + " | ".join([*cells, *map(number, theirs), scenes]) + " |")
+
+
+def measurements(arguments):
+    start = time.monotonic()
+    for name, size in itertools.product(arguments.losses, arguments.sizes):
+        if size > LARGEST.get(name.split("-")[0], 26):
+            continue
+        for kind, scene in itertools.product(PREDICTION_TYPES if size <= 20 else ["f32"], SCENES):
+            yield measure(name, kind, size, scene)
+        print(f"{name} 2^{size}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+    for count in arguments.huge:
+        yield from huge(count)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10, 16, 20], help="powers of 2: pixels of a batch")
+    parser.add_argument("--losses", nargs="+", choices=LOSSES, default=list(LOSSES))
+    parser.add_argument(
+        "--huge", type=int, nargs="*", default=[], help="elements of maps with one positive (Dice, BCE)"
+    )
+    parser.add_argument("--output", type=Path, help="every measurement, as CSV")
+    arguments = parser.parse_args()
+
+    rows = []
+    with (arguments.output or Path(os.devnull)).open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(field.name for field in dataclasses.fields(Measurement))
+        for row in measurements(arguments):
+            rows.append(row)
+            writer.writerow(dataclasses.astuple(row))
+            file.flush()
+    table(rows)
+    beyond = [row for row in rows if not row.holds]
+    for row in beyond:
+        print("beyond its bound:", row)
+    print(f"{len(rows)} measurements, {len(beyond)} beyond their bounds")
+    return 1 if beyond else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
