@@ -33,6 +33,8 @@ public protocol Loss {
     /// What `gradient` needs of the parts, where that depends on shapes and options alone: then one pass gives value and
     /// gradient.
     var partsOfGradient: Parts? { get }
+    /// Both in that pass: adds to the sums and writes the gradients.
+    func accumulate(_ b: Block, writing parts: Parts, times factor: Double)
     /// What a block's outputs 0, 1, … are views of: the gradients themselves, if a loss does not say otherwise.
     func outputs(_ gradients: [Tensor?]) -> [Tensor?]
     /// Writes the block's gradients to its outputs, each after the last read of its own prediction.
@@ -49,6 +51,11 @@ extension Loss {
     public var gradientPlan: Plan { plan }
     public var worksInPlace: Bool { true }
     public var partsOfGradient: Parts? { nil }
+
+    public func accumulate(_ b: Block, writing parts: Parts, times factor: Double) {
+        accumulate(b)
+        gradient(b, parts, times: factor)
+    }
 
     public func outputs(_ gradients: [Tensor?]) -> [Tensor?] { gradients }
 
@@ -106,8 +113,7 @@ extension Loss {
         let loss = try prepared()
         if let known = loss.onePass, gradients.contains(where: { $0 != nil }) {
             let statistics = try loss.swept(writing: gradients) { b in
-                loss.accumulate(b)
-                loss.gradient(b, known, times: gradOutput)
+                loss.accumulate(b, writing: known, times: gradOutput)
             }
             return (statistics, try parts(statistics))
         }

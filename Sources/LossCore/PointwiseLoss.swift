@@ -14,6 +14,10 @@ public protocol PointwiseTerm: Sendable {
         _ b: Block, _ x: UnsafeRawPointer, _ y: UnsafeRawPointer, _ w: UnsafeRawPointer?, of c: Int,
         times factor: Double,
         scratch: UnsafeMutableRawPointer, to out: UnsafeMutableRawPointer)
+    /// Both at once; true if the term has a kernel for that, which is less work than one after the other.
+    func valueAndGradient(
+        _ b: Block, _ x: UnsafeRawPointer, _ y: UnsafeRawPointer, _ w: UnsafeRawPointer?, of c: Int,
+        times factor: Double, value: UnsafeMutableRawPointer, to out: UnsafeMutableRawPointer) -> Bool
     /// The loss as a function of the mean, and its derivative; a loss that is not the mean itself has no map.
     var isOfMean: Bool { get }
     func outer(_ mean: Double) -> (value: Double, slope: Double)
@@ -25,6 +29,10 @@ extension PointwiseTerm {
     public var isPerClass: Bool { false }
     public var isOfMean: Bool { false }
     public func require(channels: Int) throws(LossError) {}
+    public func valueAndGradient(
+        _ b: Block, _ x: UnsafeRawPointer, _ y: UnsafeRawPointer, _ w: UnsafeRawPointer?, of c: Int,
+        times factor: Double, value: UnsafeMutableRawPointer, to out: UnsafeMutableRawPointer
+    ) -> Bool { false }
     public func outer(_ mean: Double) -> (value: Double, slope: Double) { (mean, 1) }
 }
 
@@ -87,11 +95,14 @@ public struct PointwiseLoss<Term: PointwiseTerm>: ItemLoss {
     public func accumulate(_ b: Block) {
         for c in 0..<planes.count {
             let v = planes.plane(c, of: b)
-            let l = b.temporary(first)
-            term.value(b, v.x, v.y, of: c, to: l)
-            b.add(l, weighted: v.w, to: c * Self.sums)
-            planes.countElements(b, v.m, into: c * Self.sums + 1)
+            term.value(b, v.x, v.y, of: c, to: b.temporary(first))
+            add(b, v, of: c)
         }
+    }
+
+    private func add(_ b: Block, _ v: Planes.Plane, of c: Int) {
+        b.add(b.temporary(first), weighted: v.w, to: c * Self.sums)
+        planes.countElements(b, v.m, into: c * Self.sums + 1)
     }
 
     public func collect(_ sums: [Double], groups: Int) -> [Double] {
@@ -121,6 +132,19 @@ public struct PointwiseLoss<Term: PointwiseTerm>: ItemLoss {
             term.gradient(
                 b, v.x, v.y, v.w, of: c, times: factor * parts.factor * planes.sumWeight(c),
                 scratch: b.temporary(first), to: b.output(c))
+        }
+    }
+
+    public func accumulate(_ b: Block, writing parts: Parts, times factor: Double) {
+        for c in 0..<planes.count {
+            let v = planes.plane(c, of: b)
+            let (value, times) = (b.temporary(first), factor * parts.factor * planes.sumWeight(c))
+            if !term.valueAndGradient(b, v.x, v.y, v.w, of: c, times: times, value: value, to: b.output(c)) {
+                term.value(b, v.x, v.y, of: c, to: value)
+                term.gradient(
+                    b, v.x, v.y, v.w, of: c, times: times, scratch: b.temporary(first + 1), to: b.output(c))
+            }
+            add(b, v, of: c)
         }
     }
 

@@ -63,18 +63,36 @@ func bceLogits<V: Vector>(_: V.Type, _ x: In, _ y: In, _ a: Double, _ out: Out, 
     map(out, n) { i in crossEntropy(V.load(x, i), V.load(y, i), a) }
 }
 
+/// Its derivative: σ(x) − y as (1−y)·σ − y·(1−σ), without cancellation where σ rounds to 1.
+@inline(__always)
+private func crossEntropySlope<V: Vector>(_ x: V, _ y: V, _ a: V) -> V {
+    let s = x.sigmoid()
+    return (V(1) - y) * s.value - (a * y) * s.complement
+}
+
 @inline(__always)
 func bceLogitsGradient<V: Vector>(
     _: V.Type, _ x: In, _ y: In, _ w: In?, _ a: Double, _ c: Double, _ out: Out, _ n: Int
 ) {
-    // σ(x) − y as (1−y)·σ − y·(1−σ): no cancellation where σ rounds to 1.
     let a = V(a)
     let c = V(c)
     weighted(V.self, w) { w in
-        map(out, n) { i in
+        map(out, n) { i in (c * w(i)) * crossEntropySlope(V.load(x, i), V.load(y, i), a) }
+    }
+}
+
+/// Both, of one exponential.
+@inline(__always)
+func bceLogitsBoth<V: Vector>(
+    _: V.Type, _ x: In, _ y: In, _ w: In?, _ a: Double, _ c: Double, _ value: Out, _ out: Out, _ n: Int
+) {
+    let a = V(a)
+    let c = V(c)
+    weighted(V.self, w) { w in
+        map(value, out, n) { i in
+            let x = V.load(x, i)
             let y = V.load(y, i)
-            let s = V.load(x, i).sigmoid()
-            return (c * w(i)) * ((V(1) - y) * s.value - (a * y) * s.complement)
+            return (crossEntropy(x, y, a), (c * w(i)) * crossEntropySlope(x, y, a))
         }
     }
 }

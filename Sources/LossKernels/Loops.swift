@@ -18,6 +18,20 @@ func map<V: Vector>(_ out: UnsafeMutableRawPointer, _ n: Int, _ body: (Int) -> V
     }
 }
 
+/// first[i], second[i] = body(i)
+@inline(__always)
+func map<V: Vector>(
+    _ first: UnsafeMutableRawPointer, _ second: UnsafeMutableRawPointer, _ n: Int, _ body: (Int) -> (V, V)
+) {
+    var i = 0
+    while i < n {
+        let (a, b) = body(i)
+        a.store(first, i)
+        b.store(second, i)
+        i &+= 16
+    }
+}
+
 /// One value a lane, or several, that a loop adds up.
 protocol Terms {
     /// How many sums they are.

@@ -52,22 +52,31 @@ private func focalTerms<V: Vector>(_ p: V, _ q: V, _ y: V, _ positive: V, _ nega
     (p * (V(1) - y) + q * y, positive * y + negative * (V(1) - y))
 }
 
+/// ℓ = α_t·u^γ·CE and dℓ/dx = α_t·u^γ·[(p − y) − γ·CE·(2y − 1)·p(1−p)/u], u = 1 − p_t; where u is 0 so is p(1−p).
+/// What a caller leaves out of the two costs nothing.
+@inline(__always)
+private func focalElement<V: Vector>(
+    _ x: V, _ y: V, _ positive: Double, _ negative: Double, _ gamma: Double, _ power: (V) -> V
+) -> (value: V, slope: V) {
+    let s = x.sigmoid()
+    let l = crossEntropy(x, y, V(1))
+    let t = focalTerms(s.value, s.complement, y, V(positive), V(negative))
+    let factor = t.alpha * power(t.u)
+    let ratio = (s.value * s.complement / t.u).keep(V.not(V.equal(t.u, V(0))))
+    let slope = (V(1) - y) * s.value - y * s.complement
+    let turn = V(gamma) * l * (V(2) * y - V(1)) * ratio
+    return (factor * l, factor * (slope - turn))
+}
+
 @inline(__always)
 func focalLogits<V: Vector>(
     _: V.Type, _ x: In, _ y: In, _ positive: Double, _ negative: Double, _ gamma: Double, _ out: Out, _ n: Int
 ) {
     withPower(V.self, gamma) { power in
-        map(out, n) { i in
-            let x = V.load(x, i)
-            let y = V.load(y, i)
-            let s = x.sigmoid()
-            let t = focalTerms(s.value, s.complement, y, V(positive), V(negative))
-            return t.alpha * power(t.u) * crossEntropy(x, y, V(1))
-        }
+        map(out, n) { i in focalElement(V.load(x, i), V.load(y, i), positive, negative, gamma, power).value }
     }
 }
 
-/// dℓ/dx = α_t·u^γ·[(p − y) − γ·CE·(2y − 1)·p(1−p)/u], u = 1 − p_t; where u is 0 so is p(1−p).
 @inline(__always)
 func focalLogitsGradient<V: Vector>(
     _: V.Type, _ x: In, _ y: In, _ w: In?, _ positive: Double, _ negative: Double, _ gamma: Double, _ c: Double,
@@ -77,14 +86,23 @@ func focalLogitsGradient<V: Vector>(
     weighted(V.self, w) { w in
         withPower(V.self, gamma) { power in
             map(out, n) { i in
-                let x = V.load(x, i)
-                let y = V.load(y, i)
-                let s = x.sigmoid()
-                let t = focalTerms(s.value, s.complement, y, V(positive), V(negative))
-                let ratio = (s.value * s.complement / t.u).keep(V.not(V.equal(t.u, V(0))))
-                let slope = (V(1) - y) * s.value - y * s.complement
-                let turn = V(gamma) * crossEntropy(x, y, V(1)) * (V(2) * y - V(1)) * ratio
-                return (c * w(i)) * (t.alpha * power(t.u) * (slope - turn))
+                (c * w(i)) * focalElement(V.load(x, i), V.load(y, i), positive, negative, gamma, power).slope
+            }
+        }
+    }
+}
+
+@inline(__always)
+func focalLogitsBoth<V: Vector>(
+    _: V.Type, _ x: In, _ y: In, _ w: In?, _ positive: Double, _ negative: Double, _ gamma: Double, _ c: Double,
+    _ value: Out, _ out: Out, _ n: Int
+) {
+    let c = V(c)
+    weighted(V.self, w) { w in
+        withPower(V.self, gamma) { power in
+            map(value, out, n) { i in
+                let (l, slope) = focalElement(V.load(x, i), V.load(y, i), positive, negative, gamma, power)
+                return (l, (c * w(i)) * slope)
             }
         }
     }

@@ -56,19 +56,23 @@ typedef struct {
   void (*keep)(const void *a, const void *m, void *out, long n);
 
   /* Binary cross-entropy of each element from probabilities (with log(1-p), or with log1p(-p)) or from logits (positives
-     times a), and its derivative by p or x times c*w. */
+     times a), and its derivative by p or x times c*w; both: the one to value and the other to out. */
   void (*bce_log)(const void *p, const void *g, void *out, long n);
   void (*bce_log1p)(const void *p, const void *g, void *out, long n);
   void (*bce_logits)(const void *x, const void *y, double a, void *out, long n);
   void (*bce_gradient)(const void *p, const void *g, const void *_Nullable w, double c, void *out, long n);
   void (*bce_logits_gradient)(const void *x, const void *y, const void *_Nullable w, double a, double c, void *out,
                               long n);
+  void (*bce_logits_both)(const void *x, const void *y, const void *_Nullable w, double a, double c, void *value, void *out,
+                          long n);
 
   /* Focal loss of each element, positives times `positive`, the rest times `negative`; from logits, or from probabilities
      and their cross-entropy l; derivatives times c*w. */
   void (*focal_logits)(const void *x, const void *y, double positive, double negative, double gamma, void *out, long n);
   void (*focal_logits_gradient)(const void *x, const void *y, const void *_Nullable w, double positive, double negative,
                                 double gamma, double c, void *out, long n);
+  void (*focal_logits_both)(const void *x, const void *y, const void *_Nullable w, double positive, double negative,
+                            double gamma, double c, void *value, void *out, long n);
   void (*focal)(const void *p, const void *y, const void *l, double positive, double negative, double gamma, void *out,
                 long n);
   void (*focal_gradient)(const void *p, const void *y, const void *l, const void *_Nullable w, double positive,

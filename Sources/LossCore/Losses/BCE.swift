@@ -65,4 +65,13 @@ public struct BCE: PointwiseTerm {
             ? b.kernels.bce_logits_gradient(x, y, w, positiveWeight(c), factor, out, b.padded)
             : b.kernels.bce_gradient(x, y, w, factor, out, b.padded)
     }
+
+    public func valueAndGradient(
+        _ b: Block, _ x: UnsafeRawPointer, _ y: UnsafeRawPointer, _ w: UnsafeRawPointer?, of c: Int,
+        times factor: Double, value: UnsafeMutableRawPointer, to out: UnsafeMutableRawPointer
+    ) -> Bool {
+        guard form == .logits else { return false }
+        b.kernels.bce_logits_both(x, y, w, positiveWeight(c), factor, value, out, b.padded)
+        return true
+    }
 }
