@@ -57,6 +57,7 @@ public struct Focal: PointwiseTerm {
             bce.value(b, x, y, of: c, to: scratch)
             b.kernels.focal_gradient(x, y, scratch, w, weights.0, weights.1, gamma, factor, out, b.padded)
         }
+    }
 
     public func valueAndGradient(
         _ b: Block, _ x: UnsafeRawPointer, _ y: UnsafeRawPointer, _ w: UnsafeRawPointer?, of c: Int,
@@ -65,7 +66,6 @@ public struct Focal: PointwiseTerm {
         guard variant != .published, bce.form == .logits else { return false }
         b.kernels.focal_logits_both(x, y, w, weights.0, weights.1, gamma, factor, value, out, b.padded)
         return true
-    }
     }
 
     public var isOfMean: Bool { variant == .published }
