@@ -156,8 +156,10 @@ void segloss_set_runner(segloss_run run, void *context, int32_t threads);
    addresses of its GOMP_parallel (libgomp, libomp and libiomp5 have it) and omp_get_max_threads, which says at every call how
    many threads that may be. A forked child has no such team: there the library's own pool takes as many. NULL, NULL: the
    library's own pool. */
-typedef void (*segloss_gomp_parallel)(void (*body)(void *data), void *data, unsigned threads, unsigned flags);
-void segloss_set_openmp(segloss_gomp_parallel parallel, int (*max_threads)(void));
+typedef void (*segloss_omp_body)(void *data);
+typedef void (*segloss_omp_parallel)(segloss_omp_body body, void *data, uint32_t threads, uint32_t flags);
+typedef int32_t (*segloss_omp_max_threads)(void);
+void segloss_set_openmp(segloss_omp_parallel parallel, segloss_omp_max_threads max_threads);
 
 /* Ends the library's threads and gives back the memory that calls compute in, of which up to four blocks of at most 64 MB wait
    for the next one. Calls after it start and take new ones. */

@@ -44,7 +44,7 @@ public func segloss_set_runner(_ run: segloss_run!, _ context: UnsafeMutableRawP
 }
 
 @_cdecl("segloss_set_openmp") @implementation
-public func segloss_set_openmp(_ parallel: segloss_gomp_parallel!, _ maxThreads: (@convention(c) () -> Int32)!) {
+public func segloss_set_openmp(_ parallel: segloss_omp_parallel!, _ maxThreads: segloss_omp_max_threads!) {
     Threads.setOpenMP(parallel, maxThreads: maxThreads)
 }
 

@@ -13,6 +13,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from header import read
 
 SCALARS = {"double": "DOUBLE", "int32_t": "INT32", "uint32_t": "UINT32", "int64_t": "INT64"}
+CALLBACKS = ("segloss_run", "segloss_omp_parallel", "segloss_omp_max_threads")
 # Places in the harness's union of argument values.
 SLOTS = {"double": "d", "int32_t": "i", "uint32_t": "i", "int64_t": "i"}
 
@@ -57,6 +58,9 @@ def kind_of(header, function, name, c_type):
         ("segloss_error *", "error"): "ERROR",
         ("segloss_mt19937 *", "generator"): "GENERATOR",
         ("segloss_run", "run"): "RUNNER",
+        ("segloss_omp_parallel", "parallel"): "TEAM",
+        ("segloss_omp_max_threads", "max_threads"): "TEAM_SIZE",
+        ("int32_t *", "passes"): "COUNT_OUT",
         ("void *", "context"): "CONTEXT",
         ("void *", "call_frame"): "FRAME",
     }
@@ -111,7 +115,7 @@ def main(path):
         kinds = [kind_of(header, name, parameter, c_type) for parameter, c_type in parameters]
         values = ", ".join(
             (f"({c_type})" if c_type in SCALARS and c_type != "double" else "")
-            + (f"(segloss_run)(uintptr_t)a[{i}].i" if c_type == "segloss_run" else f"a[{i}].{SLOTS.get(c_type, 'p')}")
+            + (f"({c_type})(uintptr_t)a[{i}].i" if c_type in CALLBACKS else f"a[{i}].{SLOTS.get(c_type, 'p')}")
             for i, (_, c_type) in enumerate(parameters)
         )
         call = f"{name}({values})"

@@ -20,7 +20,7 @@
 enum {
   INPUT, OUTPUT, LEVELS, LEVEL_GRADIENTS, LEVEL_COUNT, LEVEL_PARTS, ARRAYS, ARRAY_COUNT, GRADIENTS, DESCRIPTION, OPTIONS,
   PARTS, ERROR, DOUBLE, INT32, UINT32, INT64, STATISTICS_IN, STATISTICS_OUT, LENGTH, PROGRAM, PROGRAM_SIZE, PROGRAM_PARTS,
-  PARTS_LENGTH, COUNT_OUT, GENERATOR, RUNNER, CONTEXT, FRAME
+  PARTS_LENGTH, COUNT_OUT, GENERATOR, RUNNER, TEAM, TEAM_SIZE, CONTEXT, FRAME
 };
 enum { FIELD_DOUBLE, FIELD_INT32, FIELD_UINT32, FIELD_INT64, FIELD_DOUBLES, FIELD_INDICES, FIELD_STRUCT };
 enum { RETURNS_STATUS, RETURNS_TEXT, RETURNS_OTHER };
@@ -896,6 +896,13 @@ static void run_in_a_loop(void *context, int32_t count, segloss_task task, void 
   while (count-- > 0) task(task_context, count);
 }
 
+static void team_of_one(segloss_omp_body body, void *data, uint32_t threads, uint32_t flags) {
+  (void)threads, (void)flags;
+  body(data);
+}
+
+static int32_t team_size(void) { return 3; }
+
 static double *number_array(int64_t length, int is_output) {
   int64_t held = length < 0 ? 0 : length > 512 ? 512 : length, i;
   uint8_t b = byte();
@@ -976,6 +983,8 @@ static value decode_argument(const function_row *f, int index) {
       v.p = take(sizeof(segloss_mt19937), 1);
     }
     break;
+  case TEAM: v.i = byte() < 128 ? (int64_t)(intptr_t)team_of_one : 0; break;
+  case TEAM_SIZE: v.i = byte() < 128 ? (int64_t)(intptr_t)team_size : 0; break;
   case RUNNER: v.i = byte() < 128 ? (int64_t)(intptr_t)run_in_a_loop : 0; break;
   case CONTEXT: break;
   case FRAME: v.p = decode_frame(f->name); break;
@@ -1152,6 +1161,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     check_memory(f, -1);
   }
   segloss_set_runner(NULL, NULL, 0);
+  segloss_set_openmp(NULL, NULL);
   segloss_set_num_threads(2);
   return 0;
 }

@@ -238,6 +238,15 @@ def test_element_types(compiled):
 # ---------------------------------------------------------------- functions
 
 
+CALLBACK_TYPES = {
+    "segloss_task": _abi.Task,
+    "segloss_run": _abi.Run,
+    "segloss_omp_body": _abi.OMPBody,
+    "segloss_omp_parallel": _abi.OMPParallel,
+    "segloss_omp_max_threads": _abi.OMPMaxThreads,
+}
+
+
 def mirrored(c_type):
     """The ctypes type that stands for a parameter's or a result's."""
     if c_type == "void":
@@ -247,7 +256,7 @@ def mirrored(c_type):
     if c_type in SCALARS:
         return SCALARS[c_type]
     if c_type in CALLBACKS:
-        return {"segloss_task": _abi.Task, "segloss_run": _abi.Run}[c_type]
+        return CALLBACK_TYPES[c_type]
     base = c_type.removeprefix("const ").removesuffix(" *")
     assert c_type.endswith(" *"), c_type
     return ctypes.POINTER(MIRRORS[same_name(base)] if base in STRUCTS else SCALARS[base])
@@ -273,7 +282,7 @@ def test_nothing_else_is_declared():
 @pytest.mark.parametrize("name", CALLBACKS)
 def test_callback(name):
     result, arguments = CALLBACKS[name]
-    ours = {"segloss_task": _abi.Task, "segloss_run": _abi.Run}[name]
+    ours = CALLBACK_TYPES[name]
     assert ours._restype_ is mirrored(result)
     assert list(ours._argtypes_) == [mirrored(type_) for type_, _ in arguments]
 

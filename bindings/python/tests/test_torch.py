@@ -772,10 +772,11 @@ def test_losses_run_on_pytorchs_threads():
     started, again, serial = map(
         int,
         in_process("""
-            import os, torch
+            import os, segloss, torch
             import segloss.torch as st
             tasks = lambda: len(os.listdir("/proc/self/task"))
             torch.set_num_threads(3)
+            segloss.set_num_threads(3)  # on machines with fewer processors too
             p, y = torch.rand(2_000_000, requires_grad=True), torch.rand(2_000_000)
             before = tasks()
             st.DiceLoss()(p, y).backward()  # OpenMP's team, which PyTorch starts with its first large operation

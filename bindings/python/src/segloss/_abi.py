@@ -569,6 +569,9 @@ LOSSES = (
 
 Task = ctypes.CFUNCTYPE(None, c_void_p, c_int32)
 Run = ctypes.CFUNCTYPE(None, c_void_p, c_int32, Task, c_void_p)
+OMPBody = ctypes.CFUNCTYPE(None, c_void_p)
+OMPParallel = ctypes.CFUNCTYPE(None, OMPBody, c_void_p, c_uint32, c_uint32)
+OMPMaxThreads = ctypes.CFUNCTYPE(c_int32)
 
 # Types of arguments.
 _inputs: list[Any]
@@ -595,7 +598,7 @@ instruction_set = _declare("instruction_set", [POINTER(Error)], ctypes.c_char_p)
 set_num_threads = _declare("set_num_threads", [c_int32], None)
 num_threads = _declare("num_threads", [])
 set_runner = _declare("set_runner", [Run, c_void_p, c_int32], None)
-set_openmp = _declare("set_openmp", [c_void_p, c_void_p], None)
+set_openmp = _declare("set_openmp", [OMPParallel, OMPMaxThreads], None)
 shutdown = _declare("shutdown", [], None)
 
 for _loss in LOSSES:

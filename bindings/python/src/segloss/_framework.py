@@ -36,7 +36,7 @@ def share_team(library: Path) -> None:
         parallel, max_threads = host.GOMP_parallel, host.omp_get_max_threads
     except (OSError, AttributeError):
         return  # built without OpenMP: the pool it is
-    _abi.set_openmp(ctypes.cast(parallel, ctypes.c_void_p), ctypes.cast(max_threads, ctypes.c_void_p))
+    _abi.set_openmp(ctypes.cast(parallel, _abi.OMPParallel), ctypes.cast(max_threads, _abi.OMPMaxThreads))
 
 
 def function_name(class_name: str) -> str:
