@@ -27,12 +27,11 @@ TESTS = Path(__file__).resolve().parents[2] / "bindings" / "python" / "tests"
 sys.path.insert(0, str(TESTS))
 
 import numpy as np
+import reference_boundary
+import reference_windows
 import segloss
 import torch
 import torch.nn.functional as F
-
-import reference_boundary
-import reference_windows
 import upstream_losses as losses
 import upstream_torch as detectors
 from catalog import BY_NAME, Entry

@@ -6,11 +6,10 @@ class TestFace(Face):
 
 import re
 
-import numpy as np
-import pytest
-
 import golden_bits
+import numpy as np
 import policy
+import pytest
 from program_cases import cases
 from support import total
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
-
 from program_cases import SHAPE, cases
 from support import PREDICTION_TYPES, total
 

@@ -1,7 +1,7 @@
 """What every loss does with numbers that are none, and with those outside of their range (design, section 5).
 
 `POLICY` says what comes of one such number in a prediction, at a pixel that counts and whose target is 0; the guide
-Trust-numbers.md shows the same table. Under "propagate" NaN gives NaN, and nothing but the formula decides the rest;
+Trust.md shows the same table. Under "propagate" NaN gives NaN, and nothing but the formula decides the rest;
 cross-entropies of probabilities refuse whatever lies outside [0, 1], as upstream does. Under "refuse" all three are refused, in
 every loss. Labels that name no class are refused in every loss and under every policy.
 """

@@ -6,10 +6,9 @@ import os
 import subprocess
 import sys
 
+import golden_bits
 import numpy as np
 import pytest
-
-import golden_bits
 from faces import run_program
 from frameworks import not_run
 from support import LAYOUTS

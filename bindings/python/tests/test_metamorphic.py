@@ -4,10 +4,9 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from golden_bits import Integers, each, run
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-
-from golden_bits import Integers, each, run
 from program_cases import cases
 from support import LAYOUTS, PREDICTION_TYPES, total
 

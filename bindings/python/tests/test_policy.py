@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
-import pytest
-
 import golden_bits
+import numpy as np
 import policy
+import pytest
 from faces import CASES, LABELS, WITH_LABELS, Face, rebuilt, run_numpy, run_program
 from support import PREDICTION_TYPES
 
@@ -23,7 +22,7 @@ class TestC(Face):
 
 def test_the_guide_has_the_table():
     guides = Path(__file__).resolve().parents[3] / "Guides"
-    assert any(policy.table() in guide.read_text() for guide in guides.glob("Trust*.md")), "python policy.py prints it"
+    assert policy.table() in (guides / "Trust.md").read_text(), "python policy.py prints it"
 
 
 @pytest.mark.parametrize("kind", PREDICTION_TYPES)

@@ -34,7 +34,7 @@ def take(size: int) -> np.ndarray:
         block = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     # Its base is no array: so it is itself the base of its views, and lives as long as they do.
     array: np.ndarray = np.frombuffer(block, np.uint8, size)
-    weakref.finalize(array, _give_back, block).atexit = False
+    weakref.finalize(array, _give_back, block)
     return array
 
 
