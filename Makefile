@@ -95,6 +95,7 @@ SWEEP_SOURCES := $(filter-out %/Table.swift,$(wildcard Sources/LossKernels/*.swi
 $(MATH)/%: $(SWEEP_SOURCES)
 	@mkdir -p $(MATH)
 	swiftc -Ounchecked -wmo -num-threads 1 -Xcc -fno-math-errno -Xllvm -disable-loop-idiom-all -parse-as-library \
+	  $(if $(findstring v3,$*),-DAVX2) $(if $(findstring v4,$*),-DAVX512) \
 	  $(if $(findstring x86,$*),-Xcc -march=$*) -static-stdlib -module-name MathSweep -ISources/KernelTable/include $^ -o $@
 
 # Every 1021st float32 and the neighbourhoods of special ones; `make soak-math` takes all 2^32.

@@ -151,7 +151,8 @@ private func failure(
         }
     return withUnsafeBytes(of: &error.message) { message in
         var arguments = cxla_error_create_args(
-            struct_size: cxla_error_create_size, extension_start: nil, message: message.baseAddress!.assumingMemoryBound(to: CChar.self), errc: Int32(code))
+            struct_size: cxla_error_create_size, extension_start: nil,
+            message: message.baseAddress!.assumingMemoryBound(to: CChar.self), errc: Int32(code))
         return UnsafeMutableRawPointer(api.pointee.error_create(&arguments))
     }
 }

@@ -127,7 +127,10 @@ extension Loss {
     public var passes: Int { onePass == nil ? 2 : 1 }
 
     /// A call that is refused for a value leaves the gradients as they were: then the values come first.
-    private var onePass: Parts? { plan.sweep.refusesValues ? nil : partsOfGradient }
+    private var onePass: Parts? {
+        guard let known = partsOfGradient, !plan.sweep.refusesValues else { return nil }
+        return known
+    }
 
     public func requireStatistics(count: Int) throws(LossError) {
         guard count == statisticsCount else {

@@ -17,7 +17,8 @@ public protocol PointwiseTerm: Sendable {
     /// Both at once; true if the term has a kernel for that, which is less work than one after the other.
     func valueAndGradient(
         _ b: Block, _ x: UnsafeRawPointer, _ y: UnsafeRawPointer, _ w: UnsafeRawPointer?, of c: Int,
-        times factor: Double, value: UnsafeMutableRawPointer, to out: UnsafeMutableRawPointer) -> Bool
+        times factor: Double, value: UnsafeMutableRawPointer, to out: UnsafeMutableRawPointer
+    ) -> Bool
     /// The loss as a function of the mean, and its derivative; a loss that is not the mean itself has no map.
     var isOfMean: Bool { get }
     func outer(_ mean: Double) -> (value: Double, slope: Double)
@@ -120,7 +121,9 @@ public struct PointwiseLoss<Term: PointwiseTerm>: ItemLoss {
     /// Without a mask all elements count.
     public var partsOfGradient: Parts? {
         let isMean = planes.classes.reduction == .mean
-        guard !term.isOfMean, !isMean || (mask == nil && planes.classes.ignored == nil), pred.count > 0 else { return nil }
+        guard !term.isOfMean, !isMean || (mask == nil && planes.classes.ignored == nil), pred.count > 0 else {
+            return nil
+        }
         return Parts(loss: 0, mean: 0, count: 0, factor: 1 / (isMean ? Double(pred.count) : 1))
     }
 

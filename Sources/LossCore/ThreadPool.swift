@@ -1,5 +1,5 @@
-import KernelTable
 import CSystem
+import KernelTable
 
 /// Runs `task(context, 0) … task(context, count − 1)`, in any order, on any threads, and returns when all are done.
 public typealias Task = @convention(c) (_ context: UnsafeMutableRawPointer?, _ index: Int32) -> Void
@@ -13,7 +13,8 @@ public typealias Runner =
 /// OpenMP's way into a team: `body(data)` on each of so many threads.
 public typealias OpenMP =
     @convention(c) (
-        _ body: (@convention(c) (UnsafeMutableRawPointer?) -> Void)?, _ data: UnsafeMutableRawPointer?, _ threads: UInt32,
+        _ body: (@convention(c) (UnsafeMutableRawPointer?) -> Void)?, _ data: UnsafeMutableRawPointer?,
+        _ threads: UInt32,
         _ flags: UInt32
     ) -> Void
 

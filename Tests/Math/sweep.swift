@@ -37,8 +37,12 @@ struct Function {
     let extended: (Extended) -> Extended
 }
 
-func body32(_ f: @escaping (V32) -> V32) -> (In, Out, Int) -> Void { { x, out, n in map(out, n) { f(V32.load(x, $0)) } } }
-func body64(_ f: @escaping (V64) -> V64) -> (In, Out, Int) -> Void { { x, out, n in map(out, n) { f(V64.load(x, $0)) } } }
+func body32(_ f: @escaping (V32) -> V32) -> (In, Out, Int) -> Void {
+    { x, out, n in map(out, n) { f(V32.load(x, $0)) } }
+}
+func body64(_ f: @escaping (V64) -> V64) -> (In, Out, Int) -> Void {
+    { x, out, n in map(out, n) { f(V64.load(x, $0)) } }
+}
 
 let ones32 = constant(Float(1))
 let zeros = constant(0.0)
@@ -76,7 +80,8 @@ let functions: [Function] = [
         truth: { log1p($0) }, extended: { log1p($0) }),
     Function(
         name: "oneMinusExp", bound: 2, domain: { $0 <= 0 },
-        f32: body32 { $0.oneMinusExp() }, f64: body64 { $0.oneMinusExp() }, truth: { -expm1($0) }, extended: { -expm1($0) }),
+        f32: body32 { $0.oneMinusExp() }, f64: body64 { $0.oneMinusExp() }, truth: { -expm1($0) },
+        extended: { -expm1($0) }),
     Function(
         name: "squareRoot.root", bound: 1, domain: { $0 >= 0x1p-125 },
         f32: body32 { $0.squareRoot().root }, f64: body64 { $0.squareRoot().root },
@@ -116,7 +121,8 @@ let y32 = UnsafeMutablePointer<Float>.allocate(capacity: block)
 
 /// Where functions are cut, change or end; both signs of each.
 let marks: [Double] = [
-    0, 1, 0.5, 2, 0.5.squareRoot(), 2.0.squareRoot(), log(2) / 2, log(2), 1.0 / 3, 16.635, 17.33, 36.7, 37.4, 88.72, 87.33,
+    0, 1, 0.5, 2, 0.5.squareRoot(), 2.0.squareRoot(), log(2) / 2, log(2), 1.0 / 3, 16.635, 17.33, 36.7, 37.4, 88.72,
+    87.33,
     103.97, 709.78, 708.4, 745.13, 0x1p-24, 0x1p-53, 0x1p-126, 0x1p-149, .leastNormalMagnitude, .leastNonzeroMagnitude,
     Double(Float.greatestFiniteMagnitude), .greatestFiniteMagnitude, .infinity, .nan,
 ]
@@ -126,7 +132,9 @@ let marks: [Double] = [
 func eachBlock(_ step: Int, _ apply: (In, Out, Int) -> Void, _ body: (Int) -> Void) {
     func run(_ range: Range<Int>, _ step: Int) {
         for start in stride(from: range.lowerBound, to: range.upperBound, by: block * step) {
-            for i in 0..<block { x32[i] = Float(bitPattern: UInt32(truncatingIfNeeded: min(start + i * step, range.upperBound - 1))) }
+            for i in 0..<block {
+                x32[i] = Float(bitPattern: UInt32(truncatingIfNeeded: min(start + i * step, range.upperBound - 1)))
+            }
             apply(x32, y32, block)
             body(min(block, (range.upperBound - start + step - 1) / step))
         }
