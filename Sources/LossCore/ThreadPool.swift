@@ -37,18 +37,26 @@ public enum Threads {
     public static let maximum = 256
 
     public static func setRunner(_ runner: Runner?, context: UnsafeMutableRawPointer?, threads: Int) {
-        pthread_mutex_lock(&pool.pointee.runnerMutex)
-        pool.pointee.runner = runner
-        pool.pointee.runnerContext = context
-        pool.pointee.runnerThreads = max(1, min(threads, maximum))
-        pthread_mutex_unlock(&pool.pointee.runnerMutex)
+        guard let runner else { return setTeam(Team()) }
+        setTeam(Team(runner: runner, context: context, threads: max(1, min(threads, maximum))))
     }
 
     public static func setOpenMP(_ parallel: OpenMP?, maxThreads: (@convention(c) () -> Int32)?) {
+        guard let parallel else { return setTeam(Team()) }
+        let context = unsafeBitCast(parallel, to: UnsafeMutableRawPointer.self)
+        setTeam(Team(runner: openMPRunner, context: context, size: maxThreads, staysBehind: true))
+    }
+
+    private static func setTeam(_ team: Team) {
         pthread_mutex_lock(&pool.pointee.runnerMutex)
-        pool.pointee.openMP = parallel
-        pool.pointee.teamSize = parallel == nil ? nil : maxThreads
+        pool.pointee.team = team
         pthread_mutex_unlock(&pool.pointee.runnerMutex)
+    }
+
+    private static var team: Team {
+        pthread_mutex_lock(&pool.pointee.runnerMutex)
+        defer { pthread_mutex_unlock(&pool.pointee.runnerMutex) }
+        return pool.pointee.team
     }
 
     /// Ends the workers; the next call that wants them starts new ones.
@@ -72,13 +80,8 @@ public enum Threads {
         if count > 1 {
             let cancel = csystem_hold_cancel()
             defer { csystem_let_cancel(cancel) }
-            pthread_mutex_lock(&pool.pointee.runnerMutex)
-            let runner = pool.pointee.runner
-            let runnerContext = pool.pointee.runnerContext
-            let openMP = pool.pointee.openMP
-            pthread_mutex_unlock(&pool.pointee.runnerMutex)
-            if let runner { return runner(runnerContext, Int32(count), task, context) }
-            if let openMP { return runOnTeam(openMP, count, task, context) }
+            let team = team
+            if let runner = team.runner { return runner(team.context, Int32(count), task, context) }
             if pthread_mutex_trylock(&pool.pointee.submit) == 0 {
                 runOnPool(count, task, context)
                 pthread_mutex_unlock(&pool.pointee.submit)
@@ -88,17 +91,19 @@ public enum Threads {
         for i in 0..<count { task(context, Int32(i)) }
     }
 
-    /// The team may have fewer threads than were asked for: each takes what is left.
-    private static func runOnTeam(_ parallel: OpenMP, _ count: Int, _ task: Task, _ context: UnsafeMutableRawPointer?) {
+    /// Runs tasks on OpenMP's team, whose way in is the context. It may have fewer threads than were asked for: each takes what
+    /// is left.
+    private static let openMPRunner: Runner = { parallel, count, task, context in
         struct Tasks {
             let task: Task
             let context: UnsafeMutableRawPointer?
             let count: Int64
             var next: Int64 = 0
         }
+        guard let task else { return }
         var tasks = Tasks(task: task, context: context, count: Int64(count))
         withUnsafeMutablePointer(to: &tasks) { tasks in
-            parallel(
+            unsafeBitCast(parallel, to: OpenMP.self)(
                 { data in
                     let tasks = data.unsafelyUnwrapped.assumingMemoryBound(to: Tasks.self)
                     while case let index = csystem_add(&tasks.pointee.next, 1), index < tasks.pointee.count {
@@ -201,11 +206,18 @@ public enum Threads {
         var count = 0
         var pending: Int64 = 0
         var runnerMutex = pthread_mutex_t()
+        var team = Team()
+    }
+
+    /// Threads of the host's.
+    private struct Team {
         var runner: Runner?
-        var runnerContext: UnsafeMutableRawPointer?
-        var runnerThreads = 1
-        var openMP: OpenMP?
-        var teamSize: (@convention(c) () -> Int32)?
+        var context: UnsafeMutableRawPointer?
+        var threads = maximum
+        /// Says at every call how many; nil: `threads`.
+        var size: (@convention(c) () -> Int32)?
+        /// In the parent of a fork; waiting for it in the child would never end.
+        var staysBehind = false
     }
 
     /// Has forks wait for calls.
@@ -227,11 +239,8 @@ public enum Threads {
 
     /// Threads that a call may use, the host's team if one is set.
     static var available: Int {
-        pthread_mutex_lock(&pool.pointee.runnerMutex)
-        let team = pool.pointee.runner == nil ? maximum : pool.pointee.runnerThreads
-        let teamSize = pool.pointee.teamSize
-        pthread_mutex_unlock(&pool.pointee.runnerMutex)
-        return min(team, teamSize.map { max(1, Int($0())) } ?? maximum, count)
+        let team = team
+        return min(team.size.map { max(1, Int($0())) } ?? team.threads, count)
     }
 
     nonisolated(unsafe) private static let pool: UnsafeMutablePointer<Pool> = {
@@ -256,8 +265,7 @@ public enum Threads {
             },
             {
                 Threads.pool.pointee.workers = 0
-                // OpenMP's team stays behind, and waiting for it would never end.
-                Threads.pool.pointee.openMP = nil
+                if Threads.pool.pointee.team.staysBehind { Threads.pool.pointee.team.runner = nil }
                 Calls.reset()
                 prepare(Threads.pool)
             })
