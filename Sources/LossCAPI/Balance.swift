@@ -127,7 +127,7 @@ extension Entry {
     ) { (t, o, e, run) throws(LossError) in
         let map = try map(t[0], t[1], t[2], o.bound(), e)
         let pred = try tensor("pred", t[0])
-        try run.items(pred.shape, true, like: pred) { (gradOutput, value, gradients) throws(LossError) in
+        return try run.items(pred.shape, true, like: pred) { (gradOutput, value, gradients) throws(LossError) in
             try map.check(out: value, gradOutput: gradOutput, gradient: gradients[0])
             if let value { try map.value(to: value) }
             if let gradOutput, let gradient = gradients[0] { try map.backward(gradOutput: gradOutput, to: gradient) }

@@ -41,7 +41,7 @@ extension Entry {
     ) { (t, o, e, run) throws(LossError) in
         let step = try step(t[0], t[1], o.bound(), e)
         let prob = try tensor("prob", t[0])
-        try run.items(prob.shape, true, like: prob) { (gradOutput, value, gradients) throws(LossError) in
+        return try run.items(prob.shape, true, like: prob) { (gradOutput, value, gradients) throws(LossError) in
             try step.check(out: value, gradOutput: gradOutput, gradProb: gradients[0], gradThresh: gradients[1])
             if let value { try step.value(to: value) }
             if let gradOutput {

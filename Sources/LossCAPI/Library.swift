@@ -49,7 +49,10 @@ public func segloss_set_openmp(_ parallel: segloss_omp_parallel!, _ maxThreads: 
 }
 
 @_cdecl("segloss_shutdown") @implementation
-public func segloss_shutdown() { Threads.shutdown() }
+public func segloss_shutdown() {
+    BoundPrograms.release()
+    Threads.shutdown()
+}
 
 private func text(_ string: StaticString) -> UnsafePointer<CChar> {
     UnsafeRawPointer(string.utf8Start).assumingMemoryBound(to: CChar.self)

@@ -142,7 +142,7 @@ extension Entry {
         "structure", gradients: gradNames.elements, constants: 1, isList: true
     ) { (t, o, e, run) throws(LossError) in
         let levels = t.count - 1
-        try run(
+        return try run(
             itemsOf: loss(tensors(predNames, t.tensors, Int32(levels)), t[levels], o.bound(), e),
             extraParts: levels * SEGLOSS_STRUCTURE_LEVEL_PARTS, write, extra: levelParts)
     }

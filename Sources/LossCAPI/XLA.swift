@@ -7,23 +7,20 @@ import CXLA
 @_cdecl("segloss_xla_forward") @implementation
 public func segloss_xla_forward(_ call_frame: UnsafeMutableRawPointer!) -> UnsafeMutableRawPointer! {
     handle(call_frame) { (frame, error) throws(Refusal) in
-        let arrays = try frame.arguments.map { (buffer) throws(Refusal) in try descriptor(buffer) }
         // The statistics alone, or value, statistics and perhaps parts.
-        guard frame.results.count != 1 else {
-            let statistics = try doubles(frame.results[0])
-            return segloss_program_forward(
-                frame.program.data, Int64(frame.program.size), arrays, Int32(arrays.count), statistics.baseAddress,
-                Int64(statistics.count), nil, 0, nil, error)
-        }
-        guard (2...3).contains(frame.results.count) else {
+        let hasValue = frame.results.count != 1
+        guard (1...3).contains(frame.results.count) else {
             throw Refusal("expected 1 to 3 results, got \(frame.results.count)")
         }
-        let statistics = try doubles(frame.results[1])
-        return try withParts(frame.results.count == 3 ? frame.results[2] : nil) { (parts, count) throws(Refusal) in
-            var value = try descriptor(frame.results[0])
-            return segloss_program_forward(
-                frame.program.data, Int64(frame.program.size), arrays, Int32(arrays.count), statistics.baseAddress,
-                Int64(statistics.count), parts, count, &value, error)
+        let statistics = try doubles(frame.results[hasValue ? 1 : 0])
+        let parts = frame.results.count == 3 ? try frame.results[2] : nil
+        return try frame.withDescriptors(arrays: frame.arguments.count, results: hasValue ? 1 : 0) {
+            (arrays, results) throws(Refusal) in
+            try withParts(parts) { (parts, count) throws(Refusal) in
+                segloss_program_forward(
+                    frame.program.data, Int64(frame.program.size), arrays, Int32(frame.arguments.count),
+                    statistics.baseAddress, Int64(statistics.count), parts, count, hasValue ? results : nil, error)
+            }
         }
     }
 }
@@ -31,16 +28,18 @@ public func segloss_xla_forward(_ call_frame: UnsafeMutableRawPointer!) -> Unsaf
 @_cdecl("segloss_xla_value") @implementation
 public func segloss_xla_value(_ call_frame: UnsafeMutableRawPointer!) -> UnsafeMutableRawPointer! {
     handle(call_frame) { (frame, error) throws(Refusal) in
-        guard frame.arguments.count >= 1, (1...2).contains(frame.results.count) else {
+        let count = frame.arguments.count - 1
+        guard count >= 0, (1...2).contains(frame.results.count) else {
             throw Refusal("expected statistics after the arrays, and 1 or 2 results")
         }
-        let arrays = try frame.arguments.dropLast().map { (buffer) throws(Refusal) in try descriptor(buffer) }
-        let statistics = try doubles(frame.arguments.last!)
-        return try withParts(frame.results.count == 2 ? frame.results[1] : nil) { (parts, count) throws(Refusal) in
-            var value = try descriptor(frame.results[0])
-            return segloss_program_value(
-                frame.program.data, Int64(frame.program.size), arrays, Int32(arrays.count), statistics.baseAddress,
-                Int64(statistics.count), parts, count, &value, error)
+        let statistics = try doubles(frame.arguments[count])
+        let parts = frame.results.count == 2 ? try frame.results[1] : nil
+        return try frame.withDescriptors(arrays: count, results: 1) { (arrays, value) throws(Refusal) in
+            try withParts(parts) { (parts, length) throws(Refusal) in
+                segloss_program_value(
+                    frame.program.data, Int64(frame.program.size), arrays, Int32(count), statistics.baseAddress,
+                    Int64(statistics.count), parts, length, value, error)
+            }
         }
     }
 }
@@ -48,21 +47,22 @@ public func segloss_xla_value(_ call_frame: UnsafeMutableRawPointer!) -> UnsafeM
 @_cdecl("segloss_xla_gradient") @implementation
 public func segloss_xla_gradient(_ call_frame: UnsafeMutableRawPointer!) -> UnsafeMutableRawPointer! {
     handle(call_frame) { (frame, error) throws(Refusal) in
-        guard frame.arguments.count >= 2 else {
-            throw Refusal("expected statistics and an upstream gradient after the arrays")
+        let count = frame.arguments.count - 2
+        guard count >= 0 else { throw Refusal("expected statistics and an upstream gradient after the arrays") }
+        let gradients = frame.results.count
+        guard gradients == frame.predictions else {
+            throw Refusal("expected \(frame.predictions) gradients, got \(gradients)")
         }
-        let arrays = try frame.arguments.dropLast(2).map { (buffer) throws(Refusal) in try descriptor(buffer) }
-        let statistics = try doubles(frame.arguments[frame.arguments.count - 2])
-        var factor = try descriptor(frame.arguments.last!)
-        let gradients = try frame.results.map { (buffer) throws(Refusal) in try descriptor(buffer) }
-        guard gradients.count == frame.predictions else {
-            throw Refusal("expected \(frame.predictions) gradients, got \(gradients.count)")
-        }
-        return gradients.withUnsafeBufferPointer { gradients in
-            let pointers = gradients.indices.map { Optional(gradients.baseAddress! + $0) }
-            return segloss_program_gradient(
-                frame.program.data, Int64(frame.program.size), arrays, Int32(arrays.count), statistics.baseAddress,
-                Int64(statistics.count), &factor, pointers, error)
+        let statistics = try doubles(frame.arguments[count])
+        var factor = try descriptor(frame.arguments[count + 1])
+        return try frame.withDescriptors(arrays: count, results: gradients) { (arrays, results) throws(Refusal) in
+            withUnsafeTemporaryAllocation(of: UnsafePointer<segloss_tensor>?.self, capacity: max(gradients, 1)) {
+                pointers in
+                for i in 0..<gradients { pointers.initializeElement(at: i, to: results + i) }
+                return segloss_program_gradient(
+                    frame.program.data, Int64(frame.program.size), arrays, Int32(count), statistics.baseAddress,
+                    Int64(statistics.count), &factor, pointers.baseAddress, error)
+            }
         }
     }
 }
@@ -75,8 +75,8 @@ private struct Refusal: Error {
 
 private struct Frame {
     let program: cxla_array
-    let arguments: [cxla_buffer]
-    let results: [cxla_buffer]
+    let arguments: Buffers
+    let results: Buffers
 
     /// How many gradients there are. A program that is too short is left to be refused.
     var predictions: Int {
@@ -91,19 +91,38 @@ private struct Frame {
         }
         program = array.load(as: cxla_array.self)
         guard program.dtype == CXLA_U8 else { throw Refusal("expected the program as an array of uint8") }
-        arguments = try Frame.buffers(call.arguments)
-        results = try Frame.buffers(call.results)
+        (arguments, results) = (Buffers(list: call.arguments), Buffers(list: call.results))
     }
 
-    private static func buffers(_ list: cxla_buffers) throws(Refusal) -> [cxla_buffer] {
-        var buffers: [cxla_buffer] = []
-        for i in 0..<Int(list.size) {
+    /// Descriptors of the first arguments and of the first results.
+    func withDescriptors(
+        arrays: Int, results count: Int,
+        _ body: (UnsafeMutablePointer<segloss_tensor>, UnsafeMutablePointer<segloss_tensor>) throws(Refusal) -> Int32
+    ) throws(Refusal) -> Int32 {
+        // A few kilobytes at most: no loss has more than a dozen of them, and a program refuses what it does not take.
+        try withUnsafeTemporaryAllocation(of: segloss_tensor.self, capacity: arrays + count + 1) {
+            (memory) throws(Refusal) in
+            for i in 0..<arrays { memory.initializeElement(at: i, to: try descriptor(arguments[i])) }
+            for i in 0..<count { memory.initializeElement(at: arrays + i, to: try descriptor(results[i])) }
+            let start = memory.baseAddress.unsafelyUnwrapped
+            return try body(start, start + arrays)
+        }
+    }
+}
+
+/// A call's arguments or results.
+private struct Buffers {
+    let list: cxla_buffers
+
+    var count: Int { Int(list.size) }
+
+    subscript(i: Int) -> cxla_buffer {
+        get throws(Refusal) {
             guard list.types[i] == CXLA_BUFFER, let value = list.values[i] else {
                 throw Refusal("expected buffers, got an argument or result of type \(list.types[i])")
             }
-            buffers.append(value.load(as: cxla_buffer.self))
+            return value.load(as: cxla_buffer.self)
         }
-        return buffers
     }
 }
 

@@ -32,7 +32,8 @@ extension Tensor {
     /// The addresses from its first byte to its last.
     private var span: ClosedRange<Int> {
         var (low, high) = (0, 0)
-        for i in 0..<shape.rank {
+        if isOneRun { high = (count - 1) * type.bytes }
+        for i in 0..<(isOneRun ? 0 : shape.rank) {
             let reach = strides[i] * (shape[i] - 1) * type.bytes
             if reach < 0 { low += reach } else { high += reach }
         }

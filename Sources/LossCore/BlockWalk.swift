@@ -70,6 +70,68 @@ struct WorkerMemory {
     let histograms: UnsafeMutablePointer<UInt32>?
 
     func slot(_ i: Int) -> UnsafeMutableRawPointer { slots + i * slotBytes }
+
+    /// A chunk's sums: their lanes 16 → 8 → 4 → 2 → 1.
+    func fold(_ sums: Int, into results: UnsafeMutablePointer<Double>) {
+        for i in 0..<sums {
+            let lanes = lanes + i * KERNEL_SUM_LANES
+            var half = KERNEL_SUM_LANES / 2
+            while half > 0 {
+                for lane in 0..<half { lanes[lane] += lanes[lane + half] }
+                half /= 2
+            }
+            results[i] = lanes[0]
+        }
+    }
+}
+
+// A small call is over before a walk would have been prepared: one block, each of whose operands is one run of memory.
+extension Sweep {
+    var isOneBlock: Bool {
+        guard groups == 1, rows == nil, positions == nil, histograms == 0, groupSize <= KERNEL_SUM_BLOCK,
+            execution.nonFinite != .skipMasked
+        else { return false }
+        for input in inputs where !input.tensor.isOneRun || input.ignored != nil { return false }
+        for output in outputs { if let output, !output.isOneRun { return false } }
+        return true
+    }
+
+    /// What `BlockWalk` does with such a block. False if a value is refused.
+    func oneBlock(
+        _ memory: WorkerMemory, into sums: UnsafeMutablePointer<Double>?, _ body: (Block) -> Void
+    ) -> Bool {
+        let (table, conversions) = (table, conversions)
+        let native: ElementType = isDouble ? .f64 : .f32
+        let (count, padded, bytes) = (groupSize, Sweep.padded(groupSize), native.bytes)
+        memory.lanes.update(repeating: 0, count: self.sums * KERNEL_SUM_LANES)
+        var isValid = true
+        for i in 0..<inputs.count {
+            let tensor = inputs[i].tensor
+            memory.inputs[i] = UnsafeRawPointer(tensor.data)
+            if tensor.type != native || count < padded {
+                let copy = memory.slot(i)
+                conversions.pointee[tensor.type].widen(tensor.data, 1, copy, count)
+                if count < padded { memset(copy + count * bytes, 0, (padded - count) * bytes) }
+                memory.inputs[i] = UnsafeRawPointer(copy)
+            }
+            if checksValues { isValid = accepts(i, memory.inputs[i], padded) && isValid }
+        }
+        for i in 0..<outputs.count {
+            let tensor = outputs[i]
+            let isDirect = tensor?.type == native && count == padded
+            memory.outputs[i] = isDirect ? tensor.unsafelyUnwrapped.data : memory.slot(inputs.count + i)
+        }
+        body(
+            Block(
+                table: table, start: 0, group: 0, count: count, padded: padded, rows: 0..<0, geometry: nil,
+                elementBytes: bytes, digit: digit, firstTemporary: inputs.count + outputs.count, memory: memory))
+        for i in 0..<outputs.count {
+            guard let tensor = outputs[i], tensor.type != native || count < padded else { continue }
+            conversions.pointee[tensor.type].narrow.unsafelyUnwrapped(memory.outputs[i], tensor.data, 1, count)
+        }
+        if let sums { memory.fold(self.sums, into: sums) }
+        return isValid
+    }
 }
 
 /// A worker's way through its chunks: brings every operand's next block, runs the body, writes the outputs.
@@ -174,19 +236,6 @@ struct BlockWalk {
             done += size
         }
         return valid
-    }
-
-    /// The chunk's sums: their lanes 16 → 8 → 4 → 2 → 1.
-    func fold(into results: UnsafeMutablePointer<Double>) {
-        for i in 0..<sweep.sums {
-            let lanes = memory.lanes + i * KERNEL_SUM_LANES
-            var half = KERNEL_SUM_LANES / 2
-            while half > 0 {
-                for lane in 0..<half { lanes[lane] += lanes[lane + half] }
-                half /= 2
-            }
-            results[i] = lanes[0]
-        }
     }
 
     private func hidePositions(_ positions: Positions, _ padded: Int) {

@@ -22,7 +22,9 @@ extension ItemLoss where Parts: ItemParts {
 
     public func items(gradOutput: Tensor?, values: Tensor?, gradients: [Tensor?]) throws(LossError) {
         // Refused arguments leave every output untouched: nothing is written before the last check.
-        let gradients = try checked(gradients)
+        let planned = try planned(gradients)
+        let gradients = planned.gradients
+        try planned.requireNoOverlap()
         for tensor in [gradOutput, values] {
             try tensor?.requireFloating()
             try tensor?.requireShape(itemsShape, "one number an item")
@@ -36,11 +38,11 @@ extension ItemLoss where Parts: ItemParts {
         if let gradOutput {
             for gradient in gradients.compactMap({ $0 }) { try gradient.requireNoOverlap(with: gradOutput) }
         }
-        var parts = try parts(try statistics())
+        var parts = try parts(planned.statistics())
         parts.factors =
             try gradOutput?.read(plan.sweep.execution) ?? [Double](repeating: 1, count: parts.items.count)
-        values?.write(parts.items, plan.sweep.execution)
-        try writeGradients(parts, 1, gradients)
+        values?.write(parts.items)
+        try planned.writeGradients(parts, 1)
     }
 }
 
@@ -67,13 +69,13 @@ extension Tensor {
         return values
     }
 
-    func write(_ values: [Double], _ execution: Execution) {
-        // Items are asked for in floating types only, and those can be narrowed to.
-        let narrow = execution.table.pointee.to_f64[type].narrow.unsafelyUnwrapped
-        for (index, value) in values.enumerated() {
-            var value = value
-            narrow(&value, data + offset(of: index) * type.bytes, 1, 1)
-        }
+    func write(_ values: [Double]) { for i in 0..<values.count { write(values[i], at: i) } }
+
+    private func write(_ value: Double, at index: Int) {
+        var value = value
+        // Only floating types are written to (validated), and those can be narrowed to.
+        let narrow = Dispatch.current.kernels.pointee.to_f64[type].narrow.unsafelyUnwrapped
+        narrow(&value, data + offset(of: index) * type.bytes, 1, 1)
     }
 }
 
@@ -87,7 +89,7 @@ extension Tensor {
     public var firstNumber: Double { number(at: 0) }
 
     /// Rounded once, to this type.
-    public func write(number: Double) { write([number], Execution()) }
+    public func write(number: Double) { write(number, at: 0) }
 
     /// Zero everywhere.
     public func clear() {

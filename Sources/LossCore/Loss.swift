@@ -16,8 +16,8 @@ public protocol Loss {
     /// Entries of the statistics array. The first `sums` add up over batches.
     var statisticsCount: Int { get }
 
-    /// This loss with what it has to read before its sweeps: what selects elements within a sum.
-    func prepared() throws(LossError) -> Self
+    /// This loss with what it has to read before its sweeps, which selects elements within a sum; nil: there is nothing.
+    func prepared() throws(LossError) -> Self?
     /// Internal: operands, sums, scratch.
     var plan: Plan { get }
     /// That of the gradient, where it reads more.
@@ -47,7 +47,7 @@ public struct Plan {
 }
 
 extension Loss {
-    public func prepared() throws(LossError) -> Self { self }
+    public func prepared() throws(LossError) -> Self? { nil }
     public var gradientPlan: Plan { plan }
     public var worksInPlace: Bool { true }
     public var partsOfGradient: Parts? { nil }
@@ -71,66 +71,31 @@ extension Loss {
     public func select(_ statistics: inout [Double], _ histograms: [UInt32]) throws(LossError) {}
 
     /// The first phase: an array that depends on the inputs alone.
-    public func statistics() throws(LossError) -> [Double] {
-        let loss = try prepared()
-        return try loss.swept { loss.accumulate($0) }
-    }
-
-    private func swept(
-        writing gradients: [Tensor?] = [], _ body: (Block) -> Void
-    ) throws(LossError) -> [Double] {
-        var sweep = plan.sweep
-        sweep.checksValues = true
-        if !gradients.isEmpty { sweep.outputs = outputs(gradients) }
-        let result = try sweep.run(body)
-        var statistics = collect(result.sums, groups: sweep.groups)
-        try select(&statistics, result.histograms)
-        return statistics
-    }
+    public func statistics() throws(LossError) -> [Double] { try planned().statistics() }
 
     /// The second phase: value, parts, and the gradients that are wanted, times an upstream factor.
     public func finish(
         _ statistics: [Double], gradOutput: Double, gradients: [Tensor?]
     ) throws(LossError) -> Parts {
         try requireStatistics(count: statistics.count)
-        let gradients = try checked(gradients)
-        let parts = try parts(statistics)
-        guard gradients.contains(where: { $0 != nil }) else { return parts }
-        try prepared().writeGradients(parts, gradOutput, gradients)
-        return parts
+        return try planned(gradients).finish(statistics, gradOutput: gradOutput)
     }
 
     /// Both phases.
     public func callAsFunction(gradOutput: Double, gradients: [Tensor?]) throws(LossError) -> Parts {
-        try evaluate(gradOutput: gradOutput, gradients: gradients).parts
+        try planned(gradients).evaluate(gradOutput: gradOutput).parts
     }
 
-    /// Both phases, and what the first one gave.
-    public func evaluate(
-        gradOutput: Double, gradients: [Tensor?]
-    ) throws(LossError) -> (statistics: [Double], parts: Parts) {
-        let gradients = try checked(gradients)
-        let loss = try prepared()
-        if let known = loss.onePass, gradients.contains(where: { $0 != nil }) {
-            let statistics = try loss.swept(writing: gradients) { b in
-                loss.accumulate(b, writing: known, times: gradOutput)
-            }
-            return (statistics, try parts(statistics))
-        }
-        let statistics = try loss.swept { loss.accumulate($0) }
-        let parts = try parts(statistics)
-        try loss.writeGradients(parts, gradOutput, gradients)
-        return (statistics, parts)
+    /// With the gradients that are wanted, ready to be run, and again on other memory.
+    public func planned(_ gradients: [Tensor?] = []) throws(LossError) -> PlannedLoss<Self> {
+        try PlannedLoss(self, checked(gradients))
     }
 
     /// Passes over the inputs that value and gradient take together.
-    public var passes: Int { onePass == nil ? 2 : 1 }
+    public var passes: Int { onePass(plan.sweep) == nil ? 2 : 1 }
 
     /// A call that is refused for a value leaves the gradients as they were: then the values come first.
-    private var onePass: Parts? {
-        guard let known = partsOfGradient, !plan.sweep.refusesValues else { return nil }
-        return known
-    }
+    fileprivate func onePass(_ sweep: Sweep) -> Parts? { sweep.refusesValues ? nil : partsOfGradient }
 
     public func requireStatistics(count: Int) throws(LossError) {
         guard count == statisticsCount else {
@@ -150,21 +115,11 @@ extension Loss {
         }
     }
 
-    /// The gradients, which are checked, of parts that somebody has made.
-    func writeGradients(_ parts: Parts, _ gradOutput: Double, _ gradients: [Tensor?]) throws(LossError) {
-        guard gradients.contains(where: { $0 != nil }) else { return }
-        var sweep = gradientPlan.sweep
-        sweep.sums = 0
-        sweep.histograms = 0
-        sweep.outputs = outputs(gradients)
-        try sweep.run { gradient($0, parts, times: gradOutput) }
-    }
-
     /// The gradients in the shape of their predictions, a unit channel dropped as theirs was.
     func checked(_ gradients: [Tensor?]) throws(LossError) -> [Tensor?] {
         guard gradients.contains(where: { $0 != nil }) else { return gradients }
         var checked: [Tensor?] = []
-        let (predictions, constants) = (predictions, constants)
+        let predictions = predictions
         for (i, gradient) in gradients.enumerated() {
             guard var gradient else {
                 checked.append(nil)
@@ -175,17 +130,111 @@ extension Loss {
             }
             if predictions[i].shape.rank == 3 { gradient = gradient.droppingUnitChannel() }
             try gradient.requireOutput(like: predictions[i])
-            for (j, input) in predictions.enumerated()
-            where i != j || !worksInPlace || !gradient.isSameView(as: input) {
-                try gradient.requireNoOverlap(with: input)
-            }
-            for input in constants { try gradient.requireNoOverlap(with: input) }
-            for other in checked {
-                if let other { try gradient.requireNoOverlap(with: other) }
-            }
             checked.append(gradient)
         }
         return checked
+    }
+}
+
+/// A loss, the gradients that are wanted, and its sweeps: what a call makes of shapes and options before it looks at memory.
+public struct PlannedLoss<L: Loss> {
+    public let loss: L
+    private let predictions: [Tensor]
+    private let constants: [Tensor]
+    let gradients: [Tensor?]
+    private let hasGradient: Bool
+    /// Of the statistics.
+    private let sweep: Sweep
+    private let gradientSweep: Sweep?
+    /// What one pass knows beforehand.
+    private let known: L.Parts?
+
+    fileprivate init(_ loss: L, _ gradients: [Tensor?]) {
+        self.loss = loss
+        (predictions, constants) = (loss.predictions, loss.constants)
+        self.gradients = gradients
+        hasGradient = gradients.contains { $0 != nil }
+        var sweep = loss.plan.sweep
+        sweep.checksValues = true
+        self.sweep = sweep
+        guard hasGradient else {
+            (gradientSweep, known) = (nil, nil)
+            return
+        }
+        known = loss.onePass(sweep)
+        var writing = known == nil ? loss.gradientPlan.sweep : sweep
+        if known == nil {
+            writing.sums = 0
+            writing.histograms = 0
+        }
+        writing.outputs = loss.outputs(gradients)
+        gradientSweep = writing
+    }
+
+    public func statistics() throws(LossError) -> [Double] {
+        if let loss = try loss.prepared() { return try statistics(loss) }
+        return try statistics(loss)
+    }
+
+    public func finish(_ statistics: [Double], gradOutput: Double) throws(LossError) -> L.Parts {
+        try requireNoOverlap()
+        let parts = try loss.parts(statistics)
+        try writeGradients(parts, gradOutput)
+        return parts
+    }
+
+    public func evaluate(gradOutput: Double) throws(LossError) -> (statistics: [Double], parts: L.Parts) {
+        try requireNoOverlap()
+        if let loss = try loss.prepared() { return try evaluate(loss, gradOutput) }
+        return try evaluate(loss, gradOutput)
+    }
+
+    /// The gradients of parts that somebody has made.
+    func writeGradients(_ parts: L.Parts, _ gradOutput: Double) throws(LossError) {
+        guard hasGradient else { return }
+        if let loss = try loss.prepared() { return try write(loss, parts, gradOutput) }
+        try write(loss, parts, gradOutput)
+    }
+
+    private func statistics(_ loss: L) throws(LossError) -> [Double] { try swept(sweep, loss) { loss.accumulate($0) } }
+
+    private func evaluate(
+        _ loss: L, _ gradOutput: Double
+    ) throws(LossError) -> (statistics: [Double], parts: L.Parts) {
+        if let known, let gradientSweep {
+            let statistics = try swept(gradientSweep, loss) { loss.accumulate($0, writing: known, times: gradOutput) }
+            return (statistics, try loss.parts(statistics))
+        }
+        let statistics = try statistics(loss)
+        let parts = try loss.parts(statistics)
+        try write(loss, parts, gradOutput)
+        return (statistics, parts)
+    }
+
+    private func write(_ loss: L, _ parts: L.Parts, _ gradOutput: Double) throws(LossError) {
+        try gradientSweep?.run { loss.gradient($0, parts, times: gradOutput) }
+    }
+
+    private func swept(_ sweep: Sweep, _ loss: L, _ body: (Block) -> Void) throws(LossError) -> [Double] {
+        let result = try sweep.run(body)
+        var statistics = loss.collect(result.sums, groups: sweep.groups)
+        try loss.select(&statistics, result.histograms)
+        return statistics
+    }
+
+    /// Gradients apart from each other and from all inputs, but for the very place of their own prediction.
+    func requireNoOverlap() throws(LossError) {
+        for i in 0..<gradients.count {
+            guard let gradient = gradients[i] else { continue }
+            for j in 0..<predictions.count
+            where i != j || !loss.worksInPlace || !gradient.isSameView(as: predictions[j]) {
+                try gradient.requireNoOverlap(with: predictions[j])
+            }
+            for input in constants { try gradient.requireNoOverlap(with: input) }
+            for j in 0..<i {
+                if let other = gradients[j] { try gradient.requireNoOverlap(with: other) }
+            }
+        }
     }
 }
 

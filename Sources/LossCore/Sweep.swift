@@ -255,26 +255,15 @@ struct Sweep {
         defer { workspace.free() }
 
         var chunkSums = [Double](repeating: 0, count: chunks * sums)
-        var refusals: Int64 = 0
-        var nextChunk: Int64 = 0
-        chunkSums.withUnsafeMutableBufferPointer { chunkSums in
-            let results = chunkSums.baseAddress
-            withUnsafeMutablePointer(to: &nextChunk) { nextChunk in
-                withUnsafeMutablePointer(to: &refusals) { refusals in
-                    parallel(workers) { worker in
-                        var walk = BlockWalk(self, workspace.memory(of: worker))
-                        while true {
-                            let index = Int(csystem_add(nextChunk, 1))
-                            guard index < chunks else { break }
-                            if !walk.chunk(firstChunk + index, body) { csystem_add(refusals, 1) }
-                            if let results { walk.fold(into: results + index * sums) }
-                        }
-                    }
-                }
-            }
+        let isValid = chunkSums.withUnsafeMutableBufferPointer { chunkSums in
+            if isOneBlock, chunks == 1 { return oneBlock(workspace.memory(of: 0), into: chunkSums.baseAddress, body) }
+            return run(chunks, from: firstChunk, workers, workspace, into: chunkSums.baseAddress, body)
         }
-        if refusals > 0 { throw firstRefusedValue() }
+        guard isValid else { throw firstRefusedValue() }
 
+        if chunks == 1 {
+            return Result(sums: chunkSums, chunkSums: chunkSums, histograms: workspace.histograms())
+        }
         var result = Result(chunkSums: chunkSums, histograms: workspace.histograms())
         if sums > 0 {
             result.sums = [Double](repeating: 0, count: (within == nil ? groups : 1) * sums)
@@ -284,6 +273,29 @@ struct Sweep {
             }
         }
         return result
+    }
+
+    /// The chunks, shared among workers. False if a value is refused.
+    private func run(
+        _ chunks: Int, from first: Int, _ workers: Int, _ workspace: Workspace,
+        into results: UnsafeMutablePointer<Double>?, _ body: (Block) -> Void
+    ) -> Bool {
+        var refusals: Int64 = 0
+        var nextChunk: Int64 = 0
+        withUnsafeMutablePointer(to: &nextChunk) { nextChunk in
+            withUnsafeMutablePointer(to: &refusals) { refusals in
+                parallel(workers) { worker in
+                    var walk = BlockWalk(self, workspace.memory(of: worker))
+                    while true {
+                        let index = Int(csystem_add(nextChunk, 1))
+                        guard index < chunks else { break }
+                        if !walk.chunk(first + index, body) { csystem_add(refusals, 1) }
+                        if let results { walk.memory.fold(sums, into: results + index * sums) }
+                    }
+                }
+            }
+        }
+        return refusals == 0
     }
 
     var chunksPerGroup: Int {

@@ -81,16 +81,44 @@ public struct Tensor: Sendable {
     public private(set) var strides: Extents
     /// The number of elements.
     public private(set) var count: Int
-    nonisolated(unsafe) private(set) var data: UnsafeMutableRawPointer
+    /// Whether they follow each other in memory without a gap, in logical order.
+    private(set) var isOneRun: Bool
+    /// Where the address stands that `offset` bytes are added to: looked up at every use, so that a call can be prepared once
+    /// and run on other memory. None: `offset` is the address.
+    nonisolated(unsafe) private let place: UnsafePointer<UnsafeMutableRawPointer?>?
+    private var offset: Int
     /// What this view is a channel of, for sentences: its index along dimension 1.
     private var channelIndex: Int?
     /// Likewise: that dimension 1 has become the last, and which entries of the last this view has.
     private var hasMovedChannels = false
     private var interleaved = (first: 0, step: 1)
 
+    /// The first element. Of an empty tensor any address will do.
+    var data: UnsafeMutableRawPointer {
+        let base = place.map { Int(bitPattern: $0.pointee) } ?? 0
+        return UnsafeMutableRawPointer(bitPattern: base &+ offset) ?? Tensor.nowhere
+    }
+
+    private static var nowhere: UnsafeMutableRawPointer { UnsafeMutableRawPointer(bitPattern: 64).unsafelyUnwrapped }
+
     /// Strides of nil mean dense row-major.
     public init(
         _ name: StaticString, data: UnsafeMutableRawPointer?, type: ElementType, shape: Extents, strides: Extents?
+    ) throws(LossError) {
+        try self.init(name, data, nil, type, shape, strides)
+    }
+
+    /// With the address in a place that outlives the tensor, and holds another one when it is next used.
+    public init(
+        _ name: StaticString, at place: UnsafePointer<UnsafeMutableRawPointer?>, type: ElementType, shape: Extents,
+        strides: Extents?
+    ) throws(LossError) {
+        try self.init(name, place.pointee, place, type, shape, strides)
+    }
+
+    private init(
+        _ name: StaticString, _ data: UnsafeMutableRawPointer?, _ place: UnsafePointer<UnsafeMutableRawPointer?>?,
+        _ type: ElementType, _ shape: Extents, _ strides: Extents?
     ) throws(LossError) {
         var count = 1
         var isEmpty = false
@@ -127,7 +155,7 @@ public struct Tensor: Sendable {
                 stride *= max(shape[i], 1)
             }
         }
-        guard let data = data ?? (count == 0 ? UnsafeMutableRawPointer(bitPattern: 64) : nil) else {
+        guard data != nil || count == 0 else {
             throw LossError(.nullPointer, "\(name): data is NULL, but shape \(shape.text) has elements")
         }
         self.name = name
@@ -135,8 +163,22 @@ public struct Tensor: Sendable {
         self.shape = shape
         self.strides = actual
         self.count = count
-        self.data = data
+        self.place = place
+        offset = place == nil ? Int(bitPattern: data) : 0
+        isOneRun = strides == nil || Tensor.isOneRun(shape, actual)
     }
+
+    private static func isOneRun(_ shape: Extents, _ strides: Extents) -> Bool {
+        var stride = 1
+        for i in (0..<shape.rank).reversed() where shape[i] != 1 {
+            guard strides[i] == stride else { return false }
+            stride &*= shape[i]
+        }
+        return true
+    }
+
+    /// After the dimensions have changed.
+    private mutating func measure() { isOneRun = Tensor.isOneRun(shape, strides) }
 
     /// N×1×H×W as N×H×W: prediction heads keep a channel that label makers leave out.
     func droppingUnitChannel() -> Tensor {
@@ -145,10 +187,10 @@ public struct Tensor: Sendable {
     }
 
     /// One channel of N×C×…, as N×….
-    func channel(_ index: Int) -> Tensor {
+    public func channel(_ index: Int) -> Tensor {
         var copy = droppingDimension(1)
         copy.count = shape[1] == 0 ? 0 : count / shape[1]
-        if copy.count > 0 { copy.data = data + index * strides[1] * type.bytes }
+        if copy.count > 0 { copy.offset += index * strides[1] * type.bytes }
         copy.channelIndex = index
         return copy
     }
@@ -159,6 +201,7 @@ public struct Tensor: Sendable {
         copy.shape.append(shape[1])
         copy.strides.append(strides[1])
         copy.hasMovedChannels = true
+        copy.measure()
         return copy
     }
 
@@ -170,6 +213,7 @@ public struct Tensor: Sendable {
             copy.shape[i] = i == 1 ? shape[last] : shape[i - 1]
             copy.strides[i] = i == 1 ? strides[last] : strides[i - 1]
         }
+        copy.measure()
         return copy
     }
 
@@ -181,8 +225,9 @@ public struct Tensor: Sendable {
         copy.count = count / step
         // An extent of 0 allows any stride, and one of 1 steps nowhere.
         copy.strides[last] = strides[last] &* step
-        if copy.count > 0 { copy.data = data + first * strides[last] * type.bytes }
+        if copy.count > 0 { copy.offset += first * strides[last] * type.bytes }
         copy.interleaved = (first, step)
+        copy.measure()
         return copy
     }
 
@@ -202,10 +247,11 @@ public struct Tensor: Sendable {
             throw LossError(.elementType, "\(name): labels are expected as uint8, int32 or int64, got \(type.text)")
         }
         if labels.count > 0, surplus != (0, 0) {
-            labels.data += (surplus.0 / 2 * labels.strides[1] + surplus.1 / 2 * labels.strides[2]) * type.bytes
+            labels.offset += (surplus.0 / 2 * labels.strides[1] + surplus.1 / 2 * labels.strides[2]) * type.bytes
         }
         labels.shape = Extents([pred.shape[0], height, width])
         labels.count = pred.shape[0] * height * width
+        labels.measure()
         return labels
     }
 
@@ -217,6 +263,7 @@ public struct Tensor: Sendable {
             copy.shape.append(shape[i])
             copy.strides.append(strides[i])
         }
+        copy.measure()
         return copy
     }
 
@@ -295,6 +342,11 @@ struct Layout {
     private(set) var strides = Extents()
 
     init(_ tensor: Tensor) {
+        if tensor.isOneRun {
+            shape.append(tensor.count)
+            strides.append(1)
+            return
+        }
         for i in 0..<tensor.shape.rank where tensor.shape[i] != 1 {
             let last = shape.rank - 1
             if last >= 0, strides[last] == tensor.strides[i] * tensor.shape[i] {

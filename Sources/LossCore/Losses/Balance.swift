@@ -367,7 +367,7 @@ public struct BalanceLoss: Loss {
         try self.pred.requireRank(3, "N x H x W")
     }
 
-    public func prepared() throws(LossError) -> BalanceLoss {
+    public func prepared() throws(LossError) -> BalanceLoss? {
         var loss = self
         loss.thresholds = try term.thresholds(plan.sweep, values)
         return loss

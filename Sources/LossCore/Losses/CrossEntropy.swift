@@ -158,7 +158,8 @@ public struct CrossEntropyLoss: ItemLoss {
     /// ℓ·v·m of each position, and the gradient of Σ gradOutput·ℓ·v·m.
     public func items(gradOutput: Tensor?, values: Tensor?, gradients: [Tensor?]) throws(LossError) {
         let gradient = gradients[0]
-        let checked = try checked(gradients)
+        let planned = try planned(gradients)
+        try planned.requireNoOverlap()
         try gradOutput?.requireFloating()
         for map in [gradOutput, values] { try map?.requireShape(itemsShape, "one number a position") }
         let inputs = constants + [pred] + [gradOutput].compactMap { $0 }
@@ -180,7 +181,7 @@ public struct CrossEntropyLoss: ItemLoss {
             }
         }
         guard gradient != nil else { return }
-        sweep.outputs = outputs(checked)
+        sweep.outputs = outputs(planned.gradients)
         let upstream = sweep.inputs.count
         // Read where its position is.
         let position = planes.operands[0]

@@ -97,7 +97,7 @@ public struct DBLoss: Loss {
         try requireArguments()
     }
 
-    public func prepared() throws(LossError) -> DBLoss {
+    public func prepared() throws(LossError) -> DBLoss? {
         var loss = self
         loss.thresholds = try term.shrink.thresholds(plan.sweep, shrinkValues)
         return loss

@@ -143,9 +143,11 @@ def test_channels_last(name):
     inputs = case.draw(np.float32)
     arrays = flat(inputs)
     rank = arrays[0].ndim
+    # Where channels do not matter, the same numbers in the same order give the same, wherever channels are.
+    stays = case.make()._is_flat and all(a.shape == arrays[0].shape for a in arrays)
 
     def moved(a):
-        return np.ascontiguousarray(np.moveaxis(a, 1, -1)) if a.ndim == rank else a
+        return np.ascontiguousarray(np.moveaxis(a, 1, -1)) if a.ndim == rank and not stays else a
 
     given = {k: [moved(a) for a in v] if isinstance(v, list) else moved(v) for k, v in inputs.items()}
     loss = case.make()
@@ -155,11 +157,11 @@ def test_channels_last(name):
     if program.is_reduced:
         assert same(program.result(parts[0], parts), wanted)
     else:
-        wanted = np.moveaxis(wanted, 1, -1) if wanted.ndim == rank else wanted
+        wanted = np.moveaxis(wanted, 1, -1) if wanted.ndim == rank and not stays else wanted
         assert value.shape == program.outputs(arrays).value
         assert np.array_equal(value, np.asarray(wanted).astype(value.dtype))
     for got, want in zip(gradients, wanted_gradients, strict=True):
-        assert np.array_equal(got, np.moveaxis(want, 1, -1))
+        assert np.array_equal(got, want if stays else np.moveaxis(want, 1, -1))
 
 
 @pytest.mark.parametrize("name", WITH_SHARDS)

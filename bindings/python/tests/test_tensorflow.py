@@ -65,6 +65,8 @@ class Case:
     def moves(self, array):
         first = next(iter(self.arrays.values()))
         first = first[0] if isinstance(first, list) else first
+        if self.core._is_flat and all(array.shape == first.shape for array in self.arrays.values()):
+            return False  # whatever a channel is, the same numbers in the same order
         return self.core._moves_channels and array.ndim == first.ndim > 1
 
     def last(self, array):

@@ -632,7 +632,6 @@ _declare("structure_statistics", _inputs + [POINTER(c_double), c_int64] + _CALL)
 _declare("structure_finish", _inputs + [POINTER(c_double), c_int64] + _outputs)
 _declare("structure_items", [_TENSOR] * 2 + [POINTER(StructureOptions)] + [_TENSOR] * 3 + _CALL)
 
-# Addresses as numbers: what is passed at every step of a training has been looked up before.
 _program = [c_void_p, c_int64, c_void_p, c_int32]
 program_outputs = _declare("program_outputs", _program + [c_void_p] * 4)
 program_passes = _declare("program_passes", _program + [c_void_p] * 2)
@@ -640,6 +639,19 @@ program_forward = _declare("program_forward", _program + [c_void_p, c_int64] * 2
 program_value_and_gradient = _declare("program_value_and_gradient", _program + [c_void_p, c_int64] * 2 + [c_void_p] * 3)
 program_value = _declare("program_value", _program + [c_void_p, c_int64] * 2 + [c_void_p, c_void_p])
 program_gradient = _declare("program_gradient", _program + [c_void_p, c_int64, c_void_p, c_void_p, c_void_p])
+
+
+def _ready(function: Any) -> Any:
+    """The same function for arguments that are ctypes objects, made once: converting numbers takes as long as a call."""
+    ready = lib[function.__name__]
+    ready.restype = function.restype
+    return ready
+
+
+forward = _ready(program_forward)
+value_and_gradient = _ready(program_value_and_gradient)
+value = _ready(program_value)
+gradient = _ready(program_gradient)
 
 # Called by XLA.
 for _name in ("forward", "value", "gradient"):

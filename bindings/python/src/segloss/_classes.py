@@ -106,6 +106,7 @@ class OverlapLoss(ItemLoss):
             setattr(options, name, _call.number(name, value))
         super().__init__(options, reduction, non_finite, return_parts)
         self._is_macro = average == "macro"
+        self._is_flat = activation != "softmax" and not self._is_macro and class_weight is None and classes is None
         self._per_sample = bool(per_sample)
         self._chosen = None if classes is None else len(classes)
         if self._per_sample and self._is_reduced:

@@ -37,6 +37,8 @@ class Loss:
     _has_map = False
     # Whether dimension 1 of its arrays is of channels, which some keep last.
     _moves_channels = True
+    # Whether an element's channel does not matter: arrays of one shape are then read as they lie in memory.
+    _is_flat = False
     # A second loss, whose value is returned beside this one's.
     origin: Loss | None = None
     # Whether statistics of several batches add up to those of one; if not, why.
@@ -84,6 +86,8 @@ class Loss:
 
     def _program(self, given: Mapping[str, Any], ordered: tuple[Any, ...], channels_last: bool = False) -> Program:
         options = self._with(given)
+        if channels_last and self._is_flat:
+            channels_last = len({tuple(array.shape) for array in ordered if array is not None}) > 1
         key = id(options), channels_last, self._pattern(ordered, channels_last)
         program = self._programs.get(key)
         if program is None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import math
 import weakref
 from collections.abc import Sequence
 from ctypes import addressof, sizeof
@@ -16,6 +17,9 @@ from . import _abi
 
 if TYPE_CHECKING:
     from ._loss import Loss
+
+# Elements up to which value and gradient are one call.
+_SMALL = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,10 +149,17 @@ class Plan:
     value_type : tuple of int
         The value's, as DLPack's code and bits.
     returns_parts : bool
+    is_small : bool
+        Whether a second call would cost more than a second pass over these elements: value and gradient are one then.
+    at_once : bool
+        Whether they are: so, too, where one pass gives both, as long as no factor from above asks for another gradient.
     """
 
     def __init__(self, program: Program, tensors: Sequence[_abi.Tensor]):
         self.program = program
+        elements = sum([math.prod(tensor.shape[: tensor.rank]) for tensor in tensors])
+        self.is_small = program.is_reduced and elements <= _SMALL
+        self.at_once = self.is_small or (program.is_reduced and program.passes(tensors) == 1)
         self._tensors = tensors
         self._free: list[Frame] = []
         frame = self.frame()
@@ -183,9 +194,9 @@ class Frame:
     """
 
     __slots__ = (
-        "_addresses", "_arrays", "_call", "_error", "_error_at", "_factor", "_factor_at", "_factor_type",
-        "_gradients", "_inputs", "_parts_at", "_pointers", "_pointers_at", "_strides", "_value", "_value_at",
-        "_written", "count", "free", "parts", "program", "value_shape", "value_type",
+        "_addresses", "_arrays", "_error", "_factor", "_factor_type", "_for_both", "_for_forward", "_for_gradient",
+        "_gradients", "_inputs", "_length", "_pointers", "_statistics", "_strides", "_value",
+        "_value_address", "_value_at", "_written", "count", "free", "parts", "program", "value_shape", "value_type",
     )  # fmt: skip
 
     def __init__(self, program: Program, free: list[Frame], tensors: Sequence[_abi.Tensor]):
@@ -208,22 +219,34 @@ class Frame:
         self._pointers = (ctypes.c_void_p * max(1, predictions))()
         self._addresses = [addressof(tensor) for tensor in self._gradients]
         self._error = _abi.Error()
-        self._call = program.address, program.size, addressof(self._arrays), len(tensors)
-        self._parts_at = addressof(self.parts) if parts else None, parts
-        self._value_at = addressof(self._value)
-        self._factor_at = addressof(self._factor)
-        self._pointers_at = addressof(self._pointers)
-        self._error_at = addressof(self._error)
+        # The arguments of the library's functions; those with a name change from call to call.
+        self._statistics = ctypes.c_void_p()
+        self._length = ctypes.c_int64()
+        self._value_address = addressof(self._value)
+        self._value_at = ctypes.c_void_p()
+
+        def at(memory: Any) -> ctypes.c_void_p:
+            return ctypes.c_void_p(addressof(memory))
+
+        call = (
+            ctypes.c_void_p(program.address), ctypes.c_int64(program.size), at(self._arrays),
+            ctypes.c_int32(len(tensors)), self._statistics, self._length,
+        )  # fmt: skip
+        outputs = at(self.parts) if parts else ctypes.c_void_p(), ctypes.c_int64(parts), self._value_at
+        self._for_forward = *call, *outputs, at(self._error)
+        self._for_both = *call, *outputs, at(self._pointers), at(self._error)
+        self._for_gradient = *call, at(self._factor), at(self._pointers), at(self._error)
 
     def release(self) -> None:
         self.free.append(self)
 
     def forward(self, arrays: Sequence[int], value: int | None, statistics: int | None) -> None:
         """Fills the value at an address, `parts`, and the statistics at an address."""
-        self._value.data = value
-        count = self.count if statistics else 0
-        at = None if value is None else self._value_at
-        self._run(_abi.program_forward, arrays, statistics, count, *self._parts_at, at)
+        self._place(arrays, value)
+        self._statistics.value = statistics
+        self._length.value = self.count if statistics else 0
+        if status := _abi.forward(*self._for_forward):
+            self.program.check(status, self._error)
 
     def value_and_gradient(
         self,
@@ -233,16 +256,20 @@ class Frame:
         gradients: Sequence[tuple[int, Sequence[int] | None] | None],
     ) -> None:
         """The same, and gradients as below for a factor of 1."""
-        self._value.data = value
-        self._place(gradients)
-        outputs = *self._parts_at, self._value_at, self._pointers_at
-        self._run(_abi.program_value_and_gradient, arrays, statistics, self.count, *outputs)
+        self._place(arrays, value)
+        self._place_gradients(gradients)
+        self._statistics.value = statistics
+        self._length.value = self.count
+        if status := _abi.value_and_gradient(*self._for_both):
+            self.program.check(status, self._error)
 
     def value(self, arrays: Sequence[int], value: int | None, statistics: int, length: int) -> None:
         """Fills the value and `parts` from statistics, of one batch or of several one after the other."""
-        self._value.data = value
-        at = None if value is None else self._value_at
-        self._run(_abi.program_value, arrays, statistics, length, *self._parts_at, at)
+        self._place(arrays, value)
+        self._statistics.value = statistics
+        self._length.value = length
+        if status := _abi.value(*self._for_forward):
+            self.program.check(status, self._error)
 
     def gradient(
         self,
@@ -261,17 +288,21 @@ class Frame:
         if factor_strides is not None:
             self._factor.flags = 0
             self._factor.strides[: len(factor_strides)] = factor_strides
-        self._place(gradients)
-        self._run(_abi.program_gradient, arrays, statistics, length, self._factor_at, self._pointers_at)
-
-    def _run(self, function: Any, arrays: Sequence[int], *arguments: Any) -> None:
         for tensor, address in zip(self._inputs, arrays):
             tensor.data = address
-        status = function(*self._call, *arguments, self._error_at)
-        if status:
+        self._place_gradients(gradients)
+        self._statistics.value = statistics
+        self._length.value = length
+        if status := _abi.gradient(*self._for_gradient):
             self.program.check(status, self._error)
 
-    def _place(self, gradients: Sequence[tuple[int, Sequence[int] | None] | None]) -> None:
+    def _place(self, arrays: Sequence[int], value: int | None) -> None:
+        for tensor, address in zip(self._inputs, arrays):
+            tensor.data = address
+        self._value.data = value
+        self._value_at.value = None if value is None else self._value_address
+
+    def _place_gradients(self, gradients: Sequence[tuple[int, Sequence[int] | None] | None]) -> None:
         for i, gradient in enumerate(gradients):
             if gradient is None:
                 self._pointers[i] = None

@@ -95,3 +95,4 @@ class BCELoss(PointwiseLoss):
             classes=elements(reduction, class_weight, ignore_index),
         )
         super().__init__(options, reduction, non_finite, return_parts)
+        self._is_flat = class_weight is None and count <= 1

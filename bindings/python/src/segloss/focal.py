@@ -106,6 +106,7 @@ class FocalLoss(PointwiseLoss):
             classes=elements(reduction, class_weight, ignore_index),
         )
         super().__init__(options, reduction, non_finite, return_parts)
+        self._is_flat = class_weight is None
 
     def _bound(
         self,

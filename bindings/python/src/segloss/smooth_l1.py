@@ -73,3 +73,4 @@ class SmoothL1Loss(PointwiseLoss):
             beta = 1 / float(sigma2)
         options = _abi.SmoothL1Options(reduction=_reduction(reduction), beta=_call.number("beta", beta))
         super().__init__(options, reduction, non_finite, return_parts)
+        self._is_flat = True

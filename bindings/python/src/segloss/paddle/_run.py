@@ -86,6 +86,20 @@ class Plan(_program.Plan):
         ]
         self.has_gradient = any(self.gradients)
 
+    def empty_gradients(self) -> tuple[list[paddle.Tensor | None], list[Any]]:
+        """Those that are wanted, to be written, and where they are."""
+        gradients: list[paddle.Tensor | None] = []
+        places: list[tuple[int, list[int] | None] | None] = []
+        for wanted in self.gradients:
+            if wanted is None:
+                gradients.append(None)
+                places.append(None)
+            else:
+                gradient = _C_ops.empty(wanted[0], wanted[1], _CPU)
+                gradients.append(gradient)
+                places.append((gradient.data_ptr(), wanted[2]))
+        return gradients, places
+
 
 def kinds(arrays: Sequence[paddle.Tensor]) -> tuple[Any, ...]:
     """What a plan depends on. Types by their identities: Paddle has one object for each, which is slow to hash."""
@@ -137,7 +151,8 @@ class _Parts:
 class _Call:
     """One call on tensors, and what its gradient will need."""
 
-    __slots__ = ("addresses", "arrays", "parts", "plan", "statistics", "versions")
+    __slots__ = ("addresses", "arrays", "gradients", "parts", "plan", "statistics", "versions")
+    gradients: list[paddle.Tensor | None] | None
     versions: list[int]
 
     def __init__(self, plan: Plan, arrays: Sequence[paddle.Tensor]):
@@ -145,13 +160,19 @@ class _Call:
         self.arrays = arrays
         self.addresses = [array.data_ptr() for array in arrays]
 
-    def value(self) -> paddle.Tensor:
-        """The value; and `statistics`, and `parts` if they are asked for, as numbers."""
+    def value(self, with_gradients: bool = False) -> paddle.Tensor:
+        """The value; `statistics`, `gradients` for a factor of 1 and `parts`, as numbers, if they are asked for."""
         plan = self.plan
-        value = _C_ops.empty(list(plan.shape), plan.dtype, _CPU)
+        value = _C_ops.empty(plan.shape, plan.dtype, _CPU)
         statistics = self.statistics = plan.statistics()
+        at = addressof(statistics) if plan.count else None
         frame = plan.frame()
-        frame.forward(self.addresses, value.data_ptr(), addressof(statistics) if plan.count else None)
+        self.gradients = None
+        if with_gradients:
+            self.gradients, places = plan.empty_gradients()
+            frame.value_and_gradient(self.addresses, value.data_ptr(), at, places)
+        else:
+            frame.forward(self.addresses, value.data_ptr(), at)
         if plan.returns_parts:
             self.parts = frame.parts[:]
         frame.release()
@@ -160,16 +181,7 @@ class _Call:
     def gradient(self, factor: paddle.Tensor, statistics: int) -> list[paddle.Tensor | None]:
         """Gradients of the predictions that want one, from the statistics at an address."""
         plan = self.plan
-        gradients: list[Any] = []
-        places: list[tuple[int, list[int] | None] | None] = []
-        for wanted in plan.gradients:
-            if wanted is None:
-                gradients.append(None)
-                places.append(None)
-            else:
-                gradient = _C_ops.empty(wanted[0], wanted[1], _CPU)
-                gradients.append(gradient)
-                places.append((gradient.data_ptr(), wanted[2]))
+        gradients, places = plan.empty_gradients()
         strides = factor.strides if plan.shape else None
         frame = plan.frame()
         frame.gradient(
@@ -229,13 +241,17 @@ class _Loss(PyLayer):
         ctx.call = call
         guard.context = weakref.ref(ctx)
         call.versions = [array.inplace_version for array in call.arrays]
-        return call.value()
+        return call.value(call.plan.at_once)
 
     @staticmethod
     def backward(ctx: Any, factor: Any) -> Any:
         call = ctx.call
         call.check_unchanged()
-        gradients = call.gradient(factor, addressof(call.statistics))
+        gradients, call.gradients = call.gradients, None  # they are the caller's now
+        if gradients is not None and factor.item() != 1:
+            gradients, call.plan.at_once = None, call.plan.is_small
+        if gradients is None:
+            gradients = call.gradient(factor, addressof(call.statistics))
         if paddle.is_grad_enabled():  # create_graph
             gradients = [
                 None if g is None else _FirstOrder.apply(lambda g=g: g, factor, *call.arrays) for g in gradients

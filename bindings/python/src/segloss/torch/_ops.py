@@ -20,8 +20,6 @@ from ..db_step import DBStep
 
 TYPES = {getattr(torch, name): codes for name, codes in _CODES.items()}
 _DTYPES = {codes: dtype for dtype, codes in TYPES.items()}
-# Numbers up to which value and gradient are one call.
-_SMALL = 4096
 _SECOND = (
     "segloss: the gradient of a loss has no gradient of its own here; second derivatives need a loss written in "
     "PyTorch's operations"
@@ -36,14 +34,13 @@ class Plan(_program.Plan):
     """A program on tensors."""
 
     def __init__(self, program: Program, arrays: Sequence[Tensor], has_gradient: bool):
-        described = _described(arrays)
-        super().__init__(program, described)
+        super().__init__(program, _described(arrays))
         self.has_gradient = has_gradient
         self.dtype = _DTYPES[self.value_type]
-        # A second call would cost more than a second pass over these elements: value and gradient in one.
-        self.is_small = program.is_reduced and sum([array.numel() for array in arrays]) <= _SMALL
-        # So it is where one pass gives both, as long as no factor from above asks for another gradient.
-        self.at_once = self.is_small or (program.is_reduced and program.passes(described) == 1)
+        # What the value and, if there is one prediction, its gradient look like: PyTorch copies that faster than it makes
+        # tensors of shapes and types.
+        self.value = torch.empty(self.shape, dtype=self.dtype)
+        self.is_plain = program.predictions == 1 and self.is_small and arrays[0].is_contiguous()
 
 
 def value_type(program: Program, prediction: Tensor, is_map: bool) -> torch.dtype:
@@ -77,7 +74,7 @@ def forward(
 ) -> tuple[Tensor, Tensor | None, Any, int, int]:
     """Value, parts (if the call returns them), and the statistics: an owner of their memory, the address, their number."""
     frame = plan.frame()
-    value = torch.empty(plan.shape, dtype=plan.dtype)
+    value = torch.empty_like(plan.value)
     count = plan.count
     if reduction is None:
         memory: Any = plan.statistics()
@@ -119,8 +116,13 @@ def forward_with_gradient(
     plan: Plan, arrays: Sequence[Tensor], wanted: Sequence[bool]
 ) -> tuple[Tensor, Tensor | None, Any, int, list[Tensor | None]]:
     """Value, parts, the statistics' memory and its address, and the gradients for a factor of 1."""
-    gradients, places = _empty(arrays, wanted)
-    value = torch.empty((), dtype=plan.dtype)
+    if plan.is_plain and wanted[0]:
+        gradient = torch.empty_like(arrays[0])
+        gradients: list[Tensor | None] = [gradient]
+        places: list[Any] = [(gradient.data_ptr(), None)]
+    else:
+        gradients, places = _empty(arrays, wanted)
+    value = torch.empty_like(plan.value)
     memory = plan.statistics()
     at = ctypes.addressof(memory)
     frame = plan.frame()
@@ -168,14 +170,15 @@ class Evaluate(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, plan: Plan, reduction: Reduction | None, *arrays: Tensor) -> Any:
+        gradients = None
         if plan.at_once and reduction is None:
+            count = plan.count
             wanted = ctx.needs_input_grad[2 : 2 + plan.program.predictions]
-            value, parts, ctx.memory, ctx.at, ctx.gradients = forward_with_gradient(plan, arrays, wanted)
-            ctx.count = plan.count
+            value, parts, memory, at, gradients = forward_with_gradient(plan, arrays, wanted)
         else:
-            value, parts, ctx.memory, ctx.at, ctx.count = forward(plan, arrays, reduction)
-            ctx.gradients = None
-        ctx.plan = plan
+            value, parts, memory, at, count = forward(plan, arrays, reduction)
+        # (One attribute, since each costs as much as a loss of a few elements.)
+        ctx.call = [plan, memory, at, count, gradients]
         ctx.save_for_backward(*arrays)
         if parts is None:
             return value
@@ -184,18 +187,21 @@ class Evaluate(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor, *_: Any) -> Any:
-        arrays = ctx.saved_tensors
-        plan = ctx.plan
+        plan, _memory, at, count, gradients = ctx.call
         predictions = plan.program.predictions
-        gradients, ctx.gradients = ctx.gradients, None
-        if gradients is not None and grad_output.item() != 1:
-            gradients, plan.at_once = None, plan.is_small
+        arrays: Any = ()
+        if gradients is not None:
+            ctx.call[4] = None  # it is the caller's now
+            if grad_output.item() != 1:
+                gradients, plan.at_once = None, plan.is_small
         if gradients is None:
+            arrays = ctx.saved_tensors
             wanted = ctx.needs_input_grad[2 : 2 + predictions]
-            gradients = backward(plan, arrays, ctx.at, ctx.count, grad_output, wanted)
+            gradients = backward(plan, arrays, at, count, grad_output, wanted)
         if torch.is_grad_enabled():  # create_graph: what is made of these gradients has none by itself
+            arrays = ctx.saved_tensors
             gradients = [None if g is None else _Once.apply(g, grad_output, *arrays) for g in gradients]
-        return None, None, *gradients, *[None] * (len(arrays) - predictions)
+        return None, None, *gradients, *[None] * (plan.program.arrays - predictions)
 
 
 class _Once(torch.autograd.Function):
