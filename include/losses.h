@@ -162,7 +162,7 @@ typedef int32_t (*segloss_omp_max_threads)(void);
 void segloss_set_openmp(segloss_omp_parallel parallel, segloss_omp_max_threads max_threads);
 
 /* Ends the library's threads and gives back the memory that calls compute in, of which up to four blocks of at most 64 MB wait
-   for the next one. Calls after it start and take new ones. */
+   for the next one, and what it remembers of up to 32 programs. Calls after it start and take new ones. */
 void segloss_shutdown(void);
 
 /* ---- Dice under a mask ------------------------------------------------------------------------------------------ */

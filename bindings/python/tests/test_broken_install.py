@@ -12,7 +12,7 @@ import segloss._library
 from test_c_boundary import LIBRARY, compiler, run
 
 PACKAGE = Path(segloss.__path__[0])
-REINSTALL = "reinstall the package (pip install --force-reinstall --no-cache-dir libsegloss)"
+REINSTALL = "reinstall the package from where it came (pip install --force-reinstall --no-cache-dir)"
 
 
 @pytest.fixture
@@ -108,8 +108,8 @@ def test_too_old_a_glibc(package, library):
     newest = max(re.findall(rb"\0GLIBC_(2\.\d\d)\0", content))
     library.write_bytes(content.replace(b"\0GLIBC_%s\0" % newest, b"\0GLIBC_2.99\0"))
     assert imported(package) == (
-        f"{library} needs glibc 2.99 or later, which this system lacks: use a newer system, or build here, with Swift "
-        "(pip install --no-binary libsegloss libsegloss)"
+        f"{library} needs glibc 2.99 or later, which this system lacks: use a newer system, or install the source "
+        "distribution, which builds the library here with Swift"
     )
 
 

@@ -91,7 +91,7 @@ def broken(problem: str, remedy: str = "") -> ImportError:
         elif _ROOT and not _INSTALLED.exists():
             remedy = f"run `make` in {_ROOT}"
         else:
-            remedy = "reinstall the package (pip install --force-reinstall --no-cache-dir libsegloss)"
+            remedy = "reinstall the package from where it came (pip install --force-reinstall --no-cache-dir)"
     return ImportError(f"segloss: {problem}: {remedy}")
 
 
@@ -125,7 +125,7 @@ def _explained(error: str, path: Path) -> tuple[str, str]:
         library = {"GLIBC": "glibc", "GLIBCXX": "libstdc++ with GLIBCXX"}.get(missing[1], missing[1])
         return (
             f"{path} needs {library} {missing[2]} or later, which this system lacks",
-            "use a newer system, or build here, with Swift (pip install --no-binary libsegloss libsegloss)",
+            "use a newer system, or install the source distribution, which builds the library here with Swift",
         )
     if missing := re.match(r"([^/:]+): cannot open shared object file", error):
         return f"{path} needs {missing[1]}, which this system lacks", "install that with the system's package manager"
