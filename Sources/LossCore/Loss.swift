@@ -146,8 +146,8 @@ public struct PlannedLoss<L: Loss> {
     /// Of the statistics.
     private let sweep: Sweep
     private let gradientSweep: Sweep?
-    /// What one pass knows beforehand.
-    private let known: L.Parts?
+    /// Of both in one pass, where that can be.
+    private let bothSweep: Sweep?
 
     fileprivate init(_ loss: L, _ gradients: [Tensor?]) {
         self.loss = loss
@@ -158,17 +158,17 @@ public struct PlannedLoss<L: Loss> {
         sweep.checksValues = true
         self.sweep = sweep
         guard hasGradient else {
-            (gradientSweep, known) = (nil, nil)
+            (gradientSweep, bothSweep) = (nil, nil)
             return
         }
-        known = loss.onePass(sweep)
-        var writing = known == nil ? loss.gradientPlan.sweep : sweep
-        if known == nil {
-            writing.sums = 0
-            writing.histograms = 0
-        }
-        writing.outputs = loss.outputs(gradients)
+        let outputs = loss.outputs(gradients)
+        var writing = loss.gradientPlan.sweep
+        writing.sums = 0
+        writing.histograms = 0
+        writing.outputs = outputs
         gradientSweep = writing
+        sweep.outputs = outputs
+        bothSweep = loss.onePass(sweep) == nil ? nil : sweep
     }
 
     public func statistics() throws(LossError) -> [Double] {
@@ -201,8 +201,8 @@ public struct PlannedLoss<L: Loss> {
     private func evaluate(
         _ loss: L, _ gradOutput: Double
     ) throws(LossError) -> (statistics: [Double], parts: L.Parts) {
-        if let known, let gradientSweep {
-            let statistics = try swept(gradientSweep, loss) { loss.accumulate($0, writing: known, times: gradOutput) }
+        if let bothSweep, let known = loss.partsOfGradient {
+            let statistics = try swept(bothSweep, loss) { loss.accumulate($0, writing: known, times: gradOutput) }
             return (statistics, try loss.parts(statistics))
         }
         let statistics = try statistics(loss)

@@ -87,7 +87,9 @@ class Loss:
     def _program(self, given: Mapping[str, Any], ordered: tuple[Any, ...], channels_last: bool = False) -> Program:
         options = self._with(given)
         if channels_last and self._is_flat:
-            channels_last = len({tuple(array.shape) for array in ordered if array is not None}) > 1
+            shapes = {tuple(array.shape) for array in ordered if array is not None}
+            # Graphs may not know extents: that of the batch, None here, is the same for all or refused.
+            channels_last = len(shapes) > 1 or any([extent is None for extent in shapes.pop()[1:]])
         key = id(options), channels_last, self._pattern(ordered, channels_last)
         program = self._programs.get(key)
         if program is None:
