@@ -29,16 +29,10 @@ extension Tensor {
         return terms.canReach(distance)
     }
 
-    /// The addresses from its first byte to its last.
-    private var span: ClosedRange<Int> {
-        var (low, high) = (0, 0)
-        if isOneRun { high = (count - 1) * type.bytes }
-        for i in 0..<(isOneRun ? 0 : shape.rank) {
-            let reach = strides[i] * (shape[i] - 1) * type.bytes
-            if reach < 0 { low += reach } else { high += reach }
-        }
+    /// The addresses from its first byte to behind its last.
+    private var span: Range<Int> {
         let start = Int(bitPattern: data)
-        return start + low...start + high + type.bytes - 1
+        return start &- reach.before..<start &+ reach.after
     }
 
     /// A large output is often memory that was never touched: a fault for every 4 KB of it takes longer than the loss.
@@ -46,7 +40,7 @@ extension Tensor {
         let page = 1 << 21
         guard count * type.bytes >= 2 * page else { return }
         let start = (span.lowerBound + page - 1) & ~(page - 1)
-        let end = (span.upperBound + 1) & ~(page - 1)
+        let end = span.upperBound & ~(page - 1)
         if let start = UnsafeMutableRawPointer(bitPattern: start), end > Int(bitPattern: start) {
             csystem_huge_pages(start, UInt(end - Int(bitPattern: start)))
         }

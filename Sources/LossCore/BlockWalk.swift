@@ -106,28 +106,29 @@ extension Sweep {
         memory.lanes.update(repeating: 0, count: self.sums * KERNEL_SUM_LANES)
         var isValid = true
         for i in 0..<inputs.count {
-            let tensor = inputs[i].tensor
-            memory.inputs[i] = UnsafeRawPointer(tensor.data)
-            if tensor.type != native || count < padded {
+            let (data, type) = (inputs[i].tensor.data, inputs[i].tensor.type)
+            memory.inputs[i] = UnsafeRawPointer(data)
+            if type != native || count < padded {
                 let copy = memory.slot(i)
-                conversions.pointee[tensor.type].widen(tensor.data, 1, copy, count)
+                conversions.pointee[type].widen(data, 1, copy, count)
                 if count < padded { memset(copy + count * bytes, 0, (padded - count) * bytes) }
                 memory.inputs[i] = UnsafeRawPointer(copy)
             }
             if checksValues { isValid = accepts(i, memory.inputs[i], padded) && isValid }
         }
         for i in 0..<outputs.count {
-            let tensor = outputs[i]
-            let isDirect = tensor?.type == native && count == padded
-            memory.outputs[i] = isDirect ? tensor.unsafelyUnwrapped.data : memory.slot(inputs.count + i)
+            let isDirect = outputs[i]?.type == native && count == padded
+            memory.outputs[i] = (isDirect ? outputs[i]?.data : nil) ?? memory.slot(inputs.count + i)
         }
         body(
             Block(
                 table: table, start: 0, group: 0, count: count, padded: padded, rows: 0..<0, geometry: nil,
                 elementBytes: bytes, digit: digit, firstTemporary: inputs.count + outputs.count, memory: memory))
         for i in 0..<outputs.count {
-            guard let tensor = outputs[i], tensor.type != native || count < padded else { continue }
-            conversions.pointee[tensor.type].narrow.unsafelyUnwrapped(memory.outputs[i], tensor.data, 1, count)
+            guard let type = outputs[i]?.type, let data = outputs[i]?.data, type != native || count < padded else {
+                continue
+            }
+            conversions.pointee[type].narrow.unsafelyUnwrapped(memory.outputs[i], data, 1, count)
         }
         if let sums { memory.fold(self.sums, into: sums) }
         return isValid

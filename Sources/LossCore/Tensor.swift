@@ -83,6 +83,8 @@ public struct Tensor: Sendable {
     public private(set) var count: Int
     /// Whether they follow each other in memory without a gap, in logical order.
     private(set) var isOneRun: Bool
+    /// How many bytes before the first element's start, and from there on, its elements take.
+    private(set) var reach: (before: Int, after: Int)
     /// Where the address stands that `offset` bytes are added to: looked up at every use, so that a call can be prepared once
     /// and run on other memory. None: `offset` is the address.
     nonisolated(unsafe) private let place: UnsafePointer<UnsafeMutableRawPointer?>?
@@ -165,20 +167,22 @@ public struct Tensor: Sendable {
         self.count = count
         self.place = place
         offset = place == nil ? Int(bitPattern: data) : 0
-        isOneRun = strides == nil || Tensor.isOneRun(shape, actual)
-    }
-
-    private static func isOneRun(_ shape: Extents, _ strides: Extents) -> Bool {
-        var stride = 1
-        for i in (0..<shape.rank).reversed() where shape[i] != 1 {
-            guard strides[i] == stride else { return false }
-            stride &*= shape[i]
-        }
-        return true
+        (isOneRun, reach) = (true, (0, 0))
+        measure()
     }
 
     /// After the dimensions have changed.
-    private mutating func measure() { isOneRun = Tensor.isOneRun(shape, strides) }
+    private mutating func measure() {
+        var stride = 1
+        isOneRun = true
+        reach = (0, type.bytes)
+        for i in (0..<shape.rank).reversed() where shape[i] != 1 {
+            isOneRun = isOneRun && strides[i] == stride
+            stride &*= shape[i]
+            let bytes = strides[i] &* (shape[i] &- 1) &* type.bytes
+            if bytes < 0 { reach.before &-= bytes } else { reach.after &+= bytes }
+        }
+    }
 
     /// N×1×H×W as N×H×W: prediction heads keep a channel that label makers leave out.
     func droppingUnitChannel() -> Tensor {

@@ -292,6 +292,8 @@ def _function(module: type[LossModule]) -> Any:
     name = _framework.function_name(core.__name__)
 
     def function(*inputs: Any, process_group: Any = None, device: Any = None, **named: Any) -> Any:
+        if not named and process_group is None and device is None:
+            return _framework.configured(module, {})(*inputs)
         call, options = _framework.split(core, named)
         options |= {"process_group": process_group, "device": device}
         return _framework.configured(module, options)(*inputs, **call)
