@@ -13,7 +13,7 @@ private func rest<V: Vector>(_ x: Planes, _ classes: Int, _ i: Int, _ top: V, _ 
         // The first of the largest is the one left out.
         let isTop = V.and(V.equal(x, top), V.not(seen))
         seen = V.or(seen, isTop)
-        let e = (x - top).exp()
+        let e = (x - top).expOfNegative()
         rest = rest + e.keep(V.not(isTop))
         each(c, e, isTop)
         c &+= 1
@@ -63,10 +63,130 @@ func logSumExp<V: Vector>(_: V.Type, _ x: Planes, _ classes: Int, _ largest: Out
         let top = top(V.self, x, classes, i)
         let rest = rest(x, classes, i, top) { _, _, _ in }
         top.store(largest, i)
-        // log1p takes at most 1: beyond, the rounding of 1 + rest loses nothing that counts.
-        let isSmall = V.not(V.less(V(1), rest))
-        V.select(isSmall, V.log1p(rest.keep(isSmall)), (V(1) + rest).log()).store(restOut, i)
+        V.logOnePlus(rest).store(restOut, i)
         i &+= 16
+    }
+}
+
+/// Positions that are computed at a time: what is copied of their classes stays in the cache.
+private var tilePositions: Int { 128 }
+
+/// Cross-entropy with labels, whose classes count h times (0: a position that counts nothing, whatever it holds):
+/// l = −h·log p of the label's class; and, if wanted, c·h·p, less c·h for the label's class.
+///
+/// Planes are read and written one after the other, a tile of positions at a time, because planes that lie a large power
+/// of two apart share a few lines of a cache; the copy between holds the classes of sixteen positions side by side.
+@inline(__always)
+func crossEntropyLabels<V: Vector>(
+    _: V.Type, _ x: Planes, _ classes: Int, _ labels: In, _ h: In, _ c: Double, _ tile: Out, _ l: Out,
+    _ out: UnsafePointer<Out>?, _ n: Int
+) {
+    // Behind the classes are the factor of the others' p and the gradient of the label's class.
+    let pitch = classes &+ 2
+    let top = l
+    var start = 0
+    while start < n {
+        let end = Swift.min(start &+ tilePositions, n)
+        var k = 0
+        while k < classes {
+            let x = x[k]
+            var i = start
+            while i < end {
+                let v = V.load(x, i)
+                v.store(tile, (i &- start) &* pitch &+ k &* 16)
+                (k == 0 ? v : V.max(V.load(In(top), i), v)).store(top, i)
+                i &+= 16
+            }
+            k &+= 1
+        }
+        var i = start
+        while i < end {
+            crossEntropyLabels(
+                V.self, tile + (i &- start) &* pitch &* V.bytes, classes, V.load(labels, i), V.load(h, i), c, l, i,
+                withGradient: out != nil, next: x)
+            i &+= 16
+        }
+        if let out {
+            k = 0
+            while k < classes {
+                let label = V(Double(k))
+                let out = out[k]
+                var i = start
+                while i < end {
+                    let group = In(tile) + (i &- start) &* pitch &* V.bytes
+                    let slope = V.load(group, k &* 16) * V.load(group, classes &* 16)
+                    let own = V.load(group, classes &* 16 &+ 16)
+                    V.select(V.equal(V.load(labels, i), label), own, slope).store(out, i)
+                    i &+= 16
+                }
+                k &+= 1
+            }
+        }
+        start = end
+    }
+}
+
+/// Sixteen positions, whose classes are side by side at x and the largest of which is in l. The next tile's are asked for
+/// meanwhile: they are too far apart for the processor to see them coming.
+@inline(__always)
+private func crossEntropyLabels<V: Vector>(
+    _: V.Type, _ x: Out, _ classes: Int, _ label: V, _ h: V, _ c: Double, _ l: Out, _ i: Int, withGradient: Bool,
+    next: Planes
+) {
+    let top = V.load(In(l), i)
+    let counts = V.not(V.equal(h, V(0)))
+    let ahead = (i &+ tilePositions) &* V.bytes
+    var rest = V(0)
+    var tops = V(0)
+    var own = V(0)
+    var ownPower = V(0)
+    var current = V(0)
+    var k = 0
+    while k < classes {
+        kernel_prefetch(next[k] + ahead)
+        let v = V.load(In(x), k &* 16)
+        let e = (v - top).expOfNegative()
+        let isTop = V.equal(v, top)
+        // Of the largest, one is left out.
+        rest = rest + e.keep(V.not(isTop))
+        tops = tops + V(1).keep(isTop)
+        let isOwn = V.equal(label, current)
+        own = V.select(isOwn, v, own)
+        if withGradient {
+            ownPower = V.select(isOwn, e, ownPower)
+            e.keep(counts).store(x, k &* 16)
+        }
+        current = current + V(1)
+        k &+= 1
+    }
+    rest = rest + (tops - V(1))
+    (h * ((top - own) + V.logOnePlus(rest))).keep(counts).store(l, i)
+    if withGradient {
+        let total = V(1) + rest
+        let scale = (V(c) * h) / total
+        // 1 − p of the label's class, with all its digits; NaN where its p is that.
+        let others = V.select(V.equal(own, top), rest, total - ownPower) + V(0) * ownPower
+        scale.keep(counts).store(x, classes &* 16)
+        (V(0) - scale * others).keep(counts).store(x, (classes &+ 1) &* 16)
+    }
+}
+
+/// w times the weight of the label's class.
+@inline(__always)
+func labelWeights<V: Vector>(
+    _: V.Type, _ labels: In, _ weights: UnsafePointer<Double>, _ classes: Int, _ w: In, _ out: Out, _ n: Int
+) {
+    map(out, n) { i in
+        let label = V.load(labels, i)
+        var weight = V(0)
+        var current = V(0)
+        var k = 0
+        while k < classes {
+            weight = V.select(V.equal(label, current), V(weights[k]), weight)
+            current = current + V(1)
+            k &+= 1
+        }
+        return V.load(w, i) * weight
     }
 }
 

@@ -29,6 +29,8 @@ public struct CrossEntropyLoss: ItemLoss {
     let pred, target: Tensor
     let weight, mask: Tensor?
     let execution: Execution
+    /// What labels and mask alone say, Σ m and Σ w_y·m; 0 before they are looked at.
+    private var counted = (count: 0.0, divisor: 0.0)
 
     public init(
         _ options: Options, pred: Tensor, target: Tensor, weight: Tensor?, mask: Tensor?, _ execution: Execution
@@ -65,8 +67,12 @@ public struct CrossEntropyLoss: ItemLoss {
     public var constants: [Tensor] { [target, weight, mask].compactMap { $0 } }
     public var statisticsCount: Int { Self.sums }
 
-    // Temporaries after those of the planes: the largest logit, the log of the rest, ℓ and t of one class; or the largest t
-    // and the sum of the others. Then p, 1−p and t by class.
+    /// Labels are compared with the class where that is read. Smoothed ones, and probabilities, are a plane for each class.
+    private var hasLabels: Bool { planes.hasLabels && options.smoothing == 0 }
+
+    // Temporaries after those of the planes, for labels: what positions count, ℓ, and scratch of classes + 2. Else: the
+    // largest logit, the log of the rest, ℓ and t of one class; or the largest t and the sum of the others. Then p, 1−p and
+    // t by class.
     private var largest: Int { Planes.temporaries }
     private var rest: Int { largest + 1 }
     private var l: Int { largest + 2 }
@@ -75,13 +81,83 @@ public struct CrossEntropyLoss: ItemLoss {
     private var p: Int { largest + 4 }
     private var q: Int { p + planes.count }
     private var t: Int { q + planes.count }
+    private var counts: Int { largest }
+    private var tile: Int { classTarget }
 
     public var plan: Plan {
-        // Sums of a block: Σ ℓ, Σ m, and Σ y·m of each class.
-        Plan(
-            sweep: Sweep(
-                execution, inputs: planes.operands, like: planes.like, groups: planes.groups, sums: 2 + planes.count,
-                temporaries: t + planes.count))
+        guard hasLabels else {
+            // Sums of a block: Σ ℓ, Σ m, and Σ y·m of each class.
+            return Plan(sweep: sweep(planes.operands, sums: 2 + planes.count, temporaries: t + planes.count))
+        }
+        var operands = planes.operands
+        for i in operands.indices {
+            // `prepared` has looked at the labels.
+            operands[i].labels = nil
+            // Positions that do not count do not, whatever they hold; they are hidden where that would be refused.
+            if execution.nonFinite != .refuse { operands[i].ignored = nil }
+        }
+        return Plan(sweep: sweep(operands, sums: 1, temporaries: tile + planes.count + 2))
+    }
+
+    private func sweep(_ operands: [Operand], sums: Int, temporaries: Int) -> Sweep {
+        Sweep(
+            execution, inputs: operands, like: planes.like, groups: planes.groups, sums: sums, temporaries: temporaries)
+    }
+
+    /// Refuses labels that are no classes, and counts: with the divisor, one pass gives value and gradient.
+    public func prepared() throws(LossError) -> Self {
+        guard hasLabels else { return self }
+        var inputs = Array(planes.operands[planes.count..<(planes.count + (mask == nil ? 1 : 2))])
+        inputs[0].mask = mask == nil ? nil : 1
+        var sweep = sweep(inputs, sums: 2, temporaries: counts + 1)
+        sweep.checksValues = true
+        let sums = try sweep.run { b in
+            count(b, labels: b.input(0), mask: mask.map { _ in b.input(1) }, weight: nil)
+            b.kernels.sum(b.temporary(counts), b.padded, b.sums(0))
+            weigh(b, labels: b.input(0))
+            if options.weights != nil { b.kernels.sum(b.temporary(counts), b.padded, b.sums(1)) }
+        }.sums
+        var loss = self
+        if !sums.isEmpty { loss.counted = (sums[0], options.weights == nil ? sums[0] : sums[1]) }
+        return loss
+    }
+
+    /// v·m of each position into its temporary: 0 past the end, and where the label is the ignored one.
+    private func count(
+        _ b: Block, labels: UnsafeRawPointer, mask: UnsafeRawPointer?, weight: UnsafeRawPointer?
+    ) {
+        let counts = b.temporary(counts)
+        b.kernels.ones(b.count, counts, b.padded)
+        if let mask { b.kernels.scale(mask, 1, counts, b.padded) }
+        if let weight { b.kernels.product(counts, weight, counts, b.padded) }
+        if let ignored = options.ignored { b.kernels.not_ignored(labels, Double(ignored), counts, counts, b.padded) }
+    }
+
+    /// Times the label's class weight.
+    private func weigh(_ b: Block, labels: UnsafeRawPointer) {
+        guard let weights = options.weights else { return }
+        weights.withUnsafeBufferPointer {
+            guard let weights = $0.baseAddress else { return }
+            let counts = b.temporary(counts)
+            b.kernels.label_weights(labels, weights, planes.count, counts, counts, b.padded)
+        }
+    }
+
+    /// With labels: ℓ·v·m of each position, and its gradient times a factor, and times `upstream`.
+    private func labelled(
+        _ b: Block, to l: UnsafeMutableRawPointer, times factor: Double, upstream: UnsafeRawPointer? = nil,
+        _ gradients: UnsafePointer<UnsafeMutableRawPointer>? = nil
+    ) {
+        let labels = planes.count
+        let weightAt = labels + (mask == nil ? 1 : 2)
+        count(
+            b, labels: b.input(labels), mask: mask.map { _ in b.input(labels + 1) },
+            weight: weight.map { _ in b.input(weightAt) })
+        weigh(b, labels: b.input(labels))
+        let counts = b.temporary(counts)
+        if let upstream { b.kernels.product(counts, upstream, counts, b.padded) }
+        b.kernels.cross_entropy_labels(
+            b.inputs(from: 0), planes.count, b.input(labels), counts, factor, b.temporary(tile), l, gradients, b.padded)
     }
 
     /// t of class c, times the weight of positions.
@@ -93,10 +169,19 @@ public struct CrossEntropyLoss: ItemLoss {
     }
 
     public func accumulate(_ b: Block) {
-        addTerms(b) { c, v in
-            if c == 0 { planes.countElements(b, v.m, into: 1) }
-            b.add(v.y, weighted: v.m, to: 2 + c)
+        if hasLabels {
+            labelled(b, to: b.temporary(l), times: 0)
+        } else {
+            addTerms(b) { c, v in
+                if c == 0 { planes.countElements(b, v.m, into: 1) }
+                b.add(v.y, weighted: v.m, to: 2 + c)
+            }
         }
+        b.kernels.sum(b.temporary(l), b.padded, b.sums(0))
+    }
+
+    public func accumulate(_ b: Block, writing parts: Parts, times factor: Double) {
+        labelled(b, to: b.temporary(l), times: factor * parts.factor, b.outputs(from: 0))
         b.kernels.sum(b.temporary(l), b.padded, b.sums(0))
     }
 
@@ -115,6 +200,7 @@ public struct CrossEntropyLoss: ItemLoss {
 
     public func collect(_ sums: [Double], groups: Int) -> [Double] {
         guard !sums.isEmpty else { return [0, 0, 0] }
+        if hasLabels { return [sums[0], counted.divisor, counted.count] }
         var divisor = 0.0
         for c in 0..<planes.count { divisor += planes.sumWeight(c) * sums[2 + c] }
         return [sums[0], planes.hasLabels ? divisor : sums[1], sums[1]]
@@ -128,6 +214,9 @@ public struct CrossEntropyLoss: ItemLoss {
         return Parts(loss: divisor == 0 ? 0 : s[0] / divisor, count: s[2], divisor: divisor, factor: factor)
     }
 
+    /// Known of labels, once they are counted.
+    public var partsOfGradient: Parts? { hasLabels ? parts([0, counted.divisor, counted.count]) : nil }
+
     public func outputs(_ gradients: [Tensor?]) -> [Tensor?] { planes.outputs(gradients[0]) }
 
     public func gradient(_ b: Block, _ parts: Parts, times factor: Double) {
@@ -135,6 +224,9 @@ public struct CrossEntropyLoss: ItemLoss {
     }
 
     private func gradient(_ b: Block, times factor: Double, upstream: UnsafeRawPointer?) {
+        if hasLabels {
+            return labelled(b, to: b.temporary(l), times: factor, upstream: upstream, b.outputs(from: 0))
+        }
         b.kernels.softmax(b.inputs(from: 0), planes.count, b.temporary(p), b.temporary(q), b.pitch, b.padded)
         for c in 0..<planes.count {
             makeTarget(b, c, planes.plane(c, of: b), to: b.temporary(t + c))
@@ -169,12 +261,14 @@ public struct CrossEntropyLoss: ItemLoss {
         }
         if let gradient, let gradOutput { try gradient.requireNoOverlap(with: gradOutput) }
 
+        _ = try prepared()
         var sweep = plan.sweep
         sweep.sums = 0
         sweep.checksValues = true
         if let values {
             sweep.outputs = [values]
             try sweep.run { b in
+                if hasLabels { return labelled(b, to: b.output(0), times: 0) }
                 addTerms(b) { _, _ in }
                 b.kernels.scale(b.temporary(l), 1, b.output(0), b.padded)
             }
