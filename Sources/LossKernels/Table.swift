@@ -49,11 +49,14 @@ public func kernelTable() -> KernelTable {
             focal_gradient: { focalGradient(V32.self, $0, $1, $2, $3, $4, $5, $6, $7, $8, $9) },
             smooth_l1: { smoothL1(V32.self, $0, $1, $2, $3, $4, $5) },
             smooth_l1_gradient: { smoothL1Gradient(V32.self, $0, $1, $2, $3, $4, $5, $6, $7) },
-            softmax: { softmax(V32.self, $0, $1, $2, $3, $4, $5) },
+            softmax: { softmax(V32.self, $0, $1, $2, $3, $4, $5, $6) },
             softmax_gradient: { softmaxGradient(V32.self, $0, $1, $2, $3, $4, $5, $6) },
             cross_entropy_labels: { crossEntropyLabels(V32.self, $0, $1, $2, $3, $4, $5, $6, $7, $8) },
+            cross_entropy_smoothed: {
+                crossEntropySmoothed(V32.self, $0, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+            },
             label_weights: { labelWeights(V32.self, $0, $1, $2, $3, $4, $5) },
-            log_sum_exp: { logSumExp(V32.self, $0, $1, $2, $3, $4) },
+            log_sum_exp: { logSumExp(V32.self, $0, $1, $2, $3, $4, $5) },
             cross_entropy_add: { crossEntropyAdd(V32.self, $0, $1, $2, $3, $4, $5) },
             cross_entropy_targets: { crossEntropyTargets(V32.self, $0, $1, $2, $3, $4, $5) },
             cross_entropy_gradient: { crossEntropyGradient(V32.self, $0, $1, $2, $3, $4, $5, $6, $7) },
@@ -139,11 +142,14 @@ public func kernelTable() -> KernelTable {
             focal_gradient: { focalGradient(V64.self, $0, $1, $2, $3, $4, $5, $6, $7, $8, $9) },
             smooth_l1: { smoothL1(V64.self, $0, $1, $2, $3, $4, $5) },
             smooth_l1_gradient: { smoothL1Gradient(V64.self, $0, $1, $2, $3, $4, $5, $6, $7) },
-            softmax: { softmax(V64.self, $0, $1, $2, $3, $4, $5) },
+            softmax: { softmax(V64.self, $0, $1, $2, $3, $4, $5, $6) },
             softmax_gradient: { softmaxGradient(V64.self, $0, $1, $2, $3, $4, $5, $6) },
             cross_entropy_labels: { crossEntropyLabels(V64.self, $0, $1, $2, $3, $4, $5, $6, $7, $8) },
+            cross_entropy_smoothed: {
+                crossEntropySmoothed(V64.self, $0, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+            },
             label_weights: { labelWeights(V64.self, $0, $1, $2, $3, $4, $5) },
-            log_sum_exp: { logSumExp(V64.self, $0, $1, $2, $3, $4) },
+            log_sum_exp: { logSumExp(V64.self, $0, $1, $2, $3, $4, $5) },
             cross_entropy_add: { crossEntropyAdd(V64.self, $0, $1, $2, $3, $4, $5) },
             cross_entropy_targets: { crossEntropyTargets(V64.self, $0, $1, $2, $3, $4, $5) },
             cross_entropy_gradient: { crossEntropyGradient(V64.self, $0, $1, $2, $3, $4, $5, $6, $7) },

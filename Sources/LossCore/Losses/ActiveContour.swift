@@ -133,7 +133,8 @@ public struct ActiveContourLoss: Loss {
         let i = row - map.first
         let y = b.row(row - b.rows.lowerBound, of: b.input(1))
         b.kernels.contour_region(
-            b.row(i, of: map.p), map.q.map { b.row(i, of: $0) }, y, term.inner, term.outer, width, b.rowPitch, b.sums(1))
+            b.row(i, of: map.p), map.q.map { b.row(i, of: $0) }, y, term.inner, term.outer, width, b.rowPitch, b.sums(1)
+        )
     }
 
     private var lengthCount: Double { Double(planes) * Double(steps.rows) * Double(steps.columns) }
