@@ -87,7 +87,7 @@ public struct OverlapLoss<Formula: OverlapFormula>: ItemLoss {
     public var statisticsCount: Int { planes.items * width }
     public var itemsShape: Extents { planes.itemsShape }
 
-    // Temporaries after those of the planes: a block, then p, 1−p and dL/dp of every class.
+    // Temporaries after those of the planes: a block, then p, 1−p and dL/dp of every class, and two that are scratch with those.
     private var first: Int { Planes.temporaries }
     private var p: Int { first + 1 }
     private var q: Int { p + planes.count }
@@ -96,7 +96,7 @@ public struct OverlapLoss<Formula: OverlapFormula>: ItemLoss {
     public var plan: Plan {
         var sweep = Sweep(
             execution, inputs: planes.operands, like: planes.like, groups: planes.groups, sums: planes.count * width,
-            temporaries: activation == .softmax ? g + planes.count : p)
+            temporaries: activation == .softmax ? g + planes.count + 2 : p)
         sweep.positions = planes.positions
         return Plan(sweep: sweep)
     }
@@ -104,7 +104,8 @@ public struct OverlapLoss<Formula: OverlapFormula>: ItemLoss {
     private var activation: Classes.Activation { planes.classes.activation }
 
     private func softmax(_ b: Block) {
-        b.kernels.softmax(b.inputs(from: 0), planes.count, b.temporary(p), b.temporary(q), b.pitch, b.padded)
+        b.kernels.softmax(
+            b.inputs(from: 0), planes.count, b.temporary(g), b.temporary(p), b.temporary(q), b.pitch, b.padded)
     }
 
     public func accumulate(_ b: Block) {

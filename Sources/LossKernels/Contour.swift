@@ -52,20 +52,19 @@ func contourLength<V: Vector>(
     }
 }
 
-/// Its derivatives by a and b.
+/// Its derivatives by a and b; and the same sum.
 @inline(__always)
 func contourSlopes<V: Vector>(
     _: V.Type, _ p: In, _ q: In?, _ x: In?, _ reach: Int, _ pitch: Int, _ count: Int, _ down: Out, _ across: Out,
-    _ n: Int
+    _ n: Int, _ sums: Sums
 ) {
     contourSteps(V.self, p, q, x, reach, pitch) { step in
-        var i = 0
-        while i < n {
+        sum(n, sums) { i in
             let (a, b, s) = step(i)
             let inside = inside(V.self, i, count)
             (a * s.inverse).keep(inside).store(down, i)
             (b * s.inverse).keep(inside).store(across, i)
-            i &+= 16
+            return s.root.keep(inside)
         }
     }
 }

@@ -51,7 +51,7 @@ func bceGradient<V: Vector>(_: V.Type, _ p: In, _ g: In, _ w: In?, _ c: Double, 
 /// Infinite logits as PyTorch has them: ∞ for x = ∞, y = 0, else NaN (the last term makes −∞ one).
 @inline(__always)
 func crossEntropy<V: Vector>(_ x: V, _ y: V, _ a: V) -> V {
-    let l = V.log1p(fraction: (V(0) - x.magnitude).exp())
+    let l = V.log1p(fraction: (V(0) - x.magnitude).expOfNegative())
     let positive = V.max(V(0), x)
     let negative = V.max(V(0), V(0) - x)
     return (V(1) - y) * (positive + l) + (a * y) * (negative + l) + V(0) * V.min(x, V(0))

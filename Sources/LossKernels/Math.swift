@@ -39,6 +39,13 @@ extension Vector {
         return u.log() + lost * (Self(1) - d * (Self(1) - d))
     }
 
+    /// log(1 + d) for 0 ≤ d, within 2 ulp: beyond 1 the rounding of 1 + d loses nothing that counts.
+    @inline(__always) static func logOnePlus(_ d: Self) -> Self {
+        let u = Self(1) + d
+        let lost = (d - (u - Self(1))) * (Self(1) - d * (Self(1) - d))
+        return u.log() + lost.keep(not(less(Self(1), d)))
+    }
+
     /// The same for 0 ≤ d ≤ 1, without a reduction: s = d/(2+d) ≤ 1/3, and d itself is the exact part.
     /// Error < 2 ulp (1.327, 1.23).
     @inline(__always) static func log1p(fraction d: Self) -> Self {
@@ -59,6 +66,16 @@ extension Vector {
         return Self(1).fma(h, r).scaled(byPowerOfTwo: n)
     }
 
+    /// The same bits for x ≤ 0, in two thirds of the instructions: a power of two 2^lift times too large is never
+    /// subnormal, so that it takes one step, and is read off the sum that rounds n.
+    @inline(__always) func expOfNegative() -> Self {
+        let x = Self.max(Self(-Self.underflow), self)
+        let sum = x * Self(1.4426950408889634) + Self(Self.powerSum)
+        let n = sum - Self(Self.powerSum)
+        let (r, h) = reduced(x, n)
+        return Self(1).fma(h, r) * sum.powerOfSum * Self(Self.unlift)
+    }
+
     /// 1 − e^x for x ≤ 0, with the digits that it has near 0. Error < 2 ulp (1.221, 1.36).
     @inline(__always) func oneMinusExp() -> Self {
         let (n, r, h) = expParts
@@ -66,10 +83,16 @@ extension Vector {
         return (Self(1) - power) - power * (h * r)
     }
 
-    /// x = n·ln 2 + r, |r| ≤ ½ ln 2, and e^r = Σ r^k/k! = 1 + h·r: e^x = 2^n·(1 + h·r).
+    /// x = n·ln 2 + r, |r| ≤ ½ ln 2, and e^r = 1 + h·r: e^x = 2^n·(1 + h·r).
     @inline(__always) private var expParts: (n: Self, r: Self, h: Self) {
         let x = Self.max(Self(-Self.expLimit), Self.min(Self(Self.expLimit), self))
         let n = (x * Self(1.4426950408889634)).rounded()
+        let (r, h) = reduced(x, n)
+        return (n, r, h)
+    }
+
+    /// e^r = Σ r^k/k! = 1 + h·r.
+    @inline(__always) private func reduced(_ x: Self, _ n: Self) -> (r: Self, h: Self) {
         let r = x.fma(n, Self(-Self.ln2.high)).fma(n, Self(-Self.ln2.low))
         var factorial = 1.0
         var k = 1
@@ -84,7 +107,7 @@ extension Vector {
             series = Self(1 / factorial).fma(series, r)
             k -= 1
         }
-        return (n, r, series)
+        return (r, series)
     }
 
     /// √x and 1/√x for x ≥ 2^−125 (half of what is smaller is subnormal), ∞ included. Error < 1 ulp (0.645, 0.51) and
@@ -107,7 +130,7 @@ extension Vector {
 
     /// σ(x) and 1 − σ(x), each with all its digits: e/(1+e) and 1/(1+e) with e = e^−|x|. Error < 3 ulp (2.781, 2.28).
     @inline(__always) func sigmoid() -> (value: Self, complement: Self) {
-        let e = (-magnitude).exp()
+        let e = (-magnitude).expOfNegative()
         let large = Self(1) / (Self(1) + e)
         let small = e * large
         let negative = Self.less(self, Self(0))

@@ -154,4 +154,8 @@ struct V32: Vector {
     @inline(__always) static var expTerms: Int { 7 }
     @inline(__always) static var ln2: (high: Double, low: Double) { (0x1.62e4p-1, 0x1.7f7d1cf79abcap-20) }
     @inline(__always) static var expLimit: Double { 150 }
+    @inline(__always) static var underflow: Double { 104 }
+    @inline(__always) static var powerSum: Double { 0x1.8p23 + 127 + 65 }
+    @inline(__always) static var unlift: Double { 0x1p-65 }
+    @inline(__always) var powerOfSum: Self { Self(bits: bits &<< Bits(repeating: 23)) }
 }

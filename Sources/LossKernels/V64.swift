@@ -136,4 +136,8 @@ struct V64: Vector {
     @inline(__always) static var expTerms: Int { 14 }
     @inline(__always) static var ln2: (high: Double, low: Double) { (0x1.62e42fefa3800p-1, 0x1.ef35793c76730p-45) }
     @inline(__always) static var expLimit: Double { 1080 }
+    @inline(__always) static var underflow: Double { 746 }
+    @inline(__always) static var powerSum: Double { 0x1.8p52 + 1023 + 129 }
+    @inline(__always) static var unlift: Double { 0x1p-129 }
+    @inline(__always) var powerOfSum: Self { Self(bits: bits &<< Bits(repeating: 52)) }
 }

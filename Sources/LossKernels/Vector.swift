@@ -88,6 +88,12 @@ protocol Vector: Terms {
     static var ln2: (high: Double, low: Double) { get }
     /// exp underflows to 0 below −limit and overflows above limit.
     static var expLimit: Double { get }
+    /// What exp takes below −underflow is 0.
+    static var underflow: Double { get }
+    /// Even, so that what it rounds goes to even; powerSum + n has the bits of 2^n/unlift in its lowest ones for n ≤ 0.
+    static var powerSum: Double { get }
+    static var unlift: Double { get }
+    var powerOfSum: Self { get }
 }
 
 extension Vector {

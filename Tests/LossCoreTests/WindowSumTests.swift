@@ -80,9 +80,15 @@ final class WindowSumTests: XCTestCase {
             let p = Buffer([Float](repeating: 0, count: 4096) + a)
             let down = Buffer([Float](repeating: 7, count: 4096))
             let across = Buffer([Float](repeating: 7, count: 4096))
+            let sums = Buffer([Double](repeating: 0, count: 16))
             kernels.contour_slopes(
                 p.memory.baseAddress!, nil, nil, 1, 4096, 4095, down.memory.baseAddress!, across.memory.baseAddress!,
-                4096)
+                4096, sums.memory.baseAddress!)
+            // The same length as without the slopes.
+            let length = Buffer([Double](repeating: 0, count: 16))
+            kernels.contour_length(
+                p.memory.baseAddress!, nil, nil, 1, 4096, 4095, 4096, length.memory.baseAddress!)
+            XCTAssertEqual(sums.values, length.values)
             for i in 0..<4095 {
                 let truth = Double(a[i]) / (Double(a[i]) * Double(a[i]) + Double(Float(1e-8))).squareRoot()
                 // Half a unit from a², from the sum and from the product, and 2 of the root's.

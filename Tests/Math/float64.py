@@ -30,9 +30,11 @@ def power(gamma):
 # Name: truth, bound, bound of subnormal results (in units of the smallest number). A power's bound grows with |log u^gamma|.
 FUNCTIONS = {
     "exp": (gmpy2.exp, 1, 2),
+    "expOfNegative": (gmpy2.exp, 1, 2),
     "log": (gmpy2.log, 1, 1),
     "log1p": (gmpy2.log1p, 2, 1),
     "log1p(fraction:)": (gmpy2.log1p, 2, 1),
+    "logOnePlus": (gmpy2.log1p, 2, 1),
     "oneMinusExp": (lambda x: -gmpy2.expm1(x), 2, 1),
     "squareRoot.root": (gmpy2.sqrt, 1, 1),
     "squareRoot.inverse": (lambda x: ONE / gmpy2.sqrt(x), 2, 1),

@@ -69,6 +69,10 @@ let functions: [Function] = [
         name: "exp", bound: 1, subnormalBound: 2, domain: { _ in true },
         f32: body32 { $0.exp() }, f64: body64 { $0.exp() }, truth: { exp($0) }, extended: { exp($0) }),
     Function(
+        name: "expOfNegative", bound: 1, subnormalBound: 2, domain: { $0 <= 0 || $0.isNaN },
+        f32: body32 { $0.expOfNegative() }, f64: body64 { $0.expOfNegative() }, truth: { exp($0) },
+        extended: { exp($0) }),
+    Function(
         name: "log", bound: 1, domain: { _ in true },
         f32: body32 { $0.log() }, f64: body64 { $0.log() }, truth: { log($0) }, extended: { log($0) }),
     Function(
@@ -78,6 +82,10 @@ let functions: [Function] = [
         name: "log1p(fraction:)", bound: 2, domain: { $0 >= 0 && $0 <= 1 },
         f32: body32 { V32.log1p(fraction: $0) }, f64: body64 { V64.log1p(fraction: $0) },
         truth: { log1p($0) }, extended: { log1p($0) }),
+    Function(
+        name: "logOnePlus", bound: 2, domain: { $0 >= 0 },
+        f32: body32 { V32.logOnePlus($0) }, f64: body64 { V64.logOnePlus($0) }, truth: { log1p($0) },
+        extended: { log1p($0) }),
     Function(
         name: "oneMinusExp", bound: 2, domain: { $0 <= 0 },
         f32: body32 { $0.oneMinusExp() }, f64: body64 { $0.oneMinusExp() }, truth: { -expm1($0) },

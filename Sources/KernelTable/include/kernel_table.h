@@ -23,6 +23,9 @@ enum {
 
 #pragma clang assume_nonnull begin
 
+/* Asks for the cache line at an address, which may be anything, because it is read soon. */
+static inline void kernel_prefetch(const void *address) { __builtin_prefetch(address); }
+
 /* The kernels of one compute type, float32 or float64. */
 typedef struct {
   /* Weights (m, w, inside) may be NULL: 1. A block padded with zeros then needs a mask that ends where it does. */
@@ -83,12 +86,22 @@ typedef struct {
   void (*smooth_l1_gradient)(const void *a, const void *b, const void *_Nullable inside, const void *_Nullable w,
                              double beta, double c, void *out, long n);
 
-  /* Softmax over the planes of several classes: x and out are their addresses, those of p, q and g lie `pitch` bytes apart.
-     p and q = 1-p. out = p*(g - sum of p*g). The largest x, and log(sum of e^(x - largest)). */
-  void (*softmax)(const void *_Nonnull const *_Nonnull x, long classes, void *p, void *q, long pitch, long n);
+  /* Softmax over the planes of several classes: x and out are their addresses, those of p, q and g lie `pitch` bytes apart;
+     tile is scratch of (classes + 2)*min(n, 128) elements. p and q = 1-p. out = p*(g - sum of p*g). The largest x, and log(sum of e^(x - largest)). */
+  void (*softmax)(const void *_Nonnull const *_Nonnull x, long classes, void *tile, void *p, void *q, long pitch,
+                  long n);
   void (*softmax_gradient)(const void *p, const void *q, const void *g, long classes, long pitch,
                            void *_Nonnull const *_Nonnull out, long n);
-  void (*log_sum_exp)(const void *_Nonnull const *_Nonnull x, long classes, void *largest, void *rest, long n);
+  /* Cross-entropy with labels, whose classes count h times (0: not at all): l = -h*log p of the label's class; if out is
+     given, c*h*p less c*h for the label's class. Smoothed: class k counts f*spread[k] too; behind those are the sum of the
+     others' for each class, and of all. out = w*weights[label]. */
+  void (*cross_entropy_labels)(const void *_Nonnull const *_Nonnull x, long classes, const void *labels, const void *h,
+                               double c, void *tile, void *l, void *_Nonnull const *_Nullable out, long n);
+  void (*cross_entropy_smoothed)(const void *_Nonnull const *_Nonnull x, long classes, const void *labels, const void *h,
+                                 const void *f, const double *spread, double c, void *tile, void *l,
+                                 void *_Nonnull const *_Nullable out, long n);
+  void (*label_weights)(const void *labels, const double *weights, long classes, const void *w, void *out, long n);
+  void (*log_sum_exp)(const void *_Nonnull const *_Nonnull x, long classes, void *tile, void *largest, void *rest, long n);
   /* One class of a cross-entropy with target weights t, whose planes lie `pitch` bytes apart: l += t*(largest - x + rest);
      the largest t and the sum of the others; out = c*(p*total - t). Nothing where t, or the total of all t, is 0. */
   void (*cross_entropy_add)(const void *x, const void *largest, const void *rest, const void *t, void *l, long n);
@@ -153,13 +166,13 @@ typedef struct {
   /* p = sigmoid(u), q = 1 - sigmoid(u) */
   void (*sigmoids)(const void *u, void *p, void *q, long n);
   /* Active contour, a row at a time: a = p[i + reach*pitch] - p[i + (reach-1)*pitch], b = p[i + reach] - p[i + reach-1],
-     S = sqrt(a*a + b*b + 1e-8); q = 1-p and x are given for logits x. sum S of the first `count` columns; down = a/S and
-     across = b/S of those, 0 after. Region: sum p*(y-inner)^2 + (1-p)*(y-outer)^2.
+     S = sqrt(a*a + b*b + 1e-8); q = 1-p and x are given for logits x. sum S of the first `count` columns; the same and
+     down = a/S and across = b/S of those, 0 after. Region: sum p*(y-inner)^2 + (1-p)*(y-outer)^2.
      out = c*(down1 - down0 + across1 - across0) + d*((y-inner)^2 - (y-outer)^2), times p*q where given. */
   void (*contour_length)(const void *p, const void *_Nullable q, const void *_Nullable x, long reach, long pitch,
                          long count, long n, double *sums);
   void (*contour_slopes)(const void *p, const void *_Nullable q, const void *_Nullable x, long reach, long pitch,
-                         long count, void *down, void *across, long n);
+                         long count, void *down, void *across, long n, double *sums);
   void (*contour_region)(const void *p, const void *_Nullable q, const void *y, double inner, double outer, long count,
                          long n, double *sums);
   void (*contour_gradient)(const void *down1, const void *down0, const void *across1, const void *across0, const void *y,

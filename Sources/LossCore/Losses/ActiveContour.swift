@@ -70,7 +70,8 @@ public struct ActiveContourLoss: Loss {
 
     /// Σ S and how many, Σ of the region and how many.
     public static let statistics = 4
-    private static let sums = 2
+    /// Σ S, Σ of the region, and what other strips add up.
+    private static let sums = 3
 
     public var predictions: [Tensor] { [pred] }
     public var constants: [Tensor] { [target] }
@@ -124,9 +125,16 @@ public struct ActiveContourLoss: Loss {
                 let x = map.x.map { b.row(i, of: $0) }
                 b.kernels.contour_length(p, q, x, reach, n, steps.columns, n, b.sums(0))
             }
-            let y = b.row(row - b.rows.lowerBound, of: b.input(1))
-            b.kernels.contour_region(p, q, y, term.inner, term.outer, width, n, b.sums(1))
+            addRegion(b, map, row)
         }
+    }
+
+    private func addRegion(_ b: Block, _ map: Map, _ row: Int) {
+        let i = row - map.first
+        let y = b.row(row - b.rows.lowerBound, of: b.input(1))
+        b.kernels.contour_region(
+            b.row(i, of: map.p), map.q.map { b.row(i, of: $0) }, y, term.inner, term.outer, width, b.rowPitch, b.sums(1)
+        )
     }
 
     private var lengthCount: Double { Double(planes) * Double(steps.rows) * Double(steps.columns) }
@@ -156,10 +164,23 @@ public struct ActiveContourLoss: Loss {
     }
 
     public func gradient(_ b: Block, _ parts: Parts, times factor: Double) {
+        // A sweep has room for one sum, even if it has none.
+        gradient(b, strip(b), parts, times: factor, lengths: b.sums(0), others: b.sums(0)) { _ in }
+    }
+
+    public func accumulate(_ b: Block, writing parts: Parts, times factor: Double) {
+        let map = strip(b)
+        gradient(b, map, parts, times: factor, lengths: b.sums(0), others: b.sums(2)) { addRegion(b, map, $0) }
+    }
+
+    /// Adds Σ S of the strip's rows to `lengths`, and of those above, which belong to another strip, to `others`.
+    private func gradient(
+        _ b: Block, _ map: Map, _ parts: Parts, times factor: Double, lengths: UnsafeMutablePointer<Double>,
+        others: UnsafeMutablePointer<Double>, _ each: (Int) -> Void
+    ) {
         guard let geometry = b.geometry else { return }
         let n = geometry.pitch
         let kernels = b.kernels
-        let map = strip(b)
         let c = parts.lengthCount == 0 ? 0 : factor * term.weight / parts.lengthCount
         let d = factor * term.regionWeight / parts.count
 
@@ -170,7 +191,7 @@ public struct ActiveContourLoss: Loss {
         func down(_ row: Int) -> UnsafeMutableRawPointer {
             b.row((0..<steps.rows).contains(row) ? row % 3 : 3, of: slopes)
         }
-        func step(_ row: Int) {
+        func step(_ row: Int, _ sums: UnsafeMutablePointer<Double>) {
             guard (0..<steps.rows).contains(row) else {
                 memset(across, 0, b.row(1, of: across) - across)
                 return
@@ -178,12 +199,12 @@ public struct ActiveContourLoss: Loss {
             let i = row - map.first
             kernels.contour_slopes(
                 b.row(i, of: map.p), map.q.map { b.row(i, of: $0) }, map.x.map { b.row(i, of: $0) }, reach, n,
-                steps.columns, down(row), across, n)
+                steps.columns, down(row), across, n, sums)
         }
 
-        for row in b.rows.lowerBound - reach..<b.rows.lowerBound { step(row) }
+        for row in b.rows.lowerBound - reach..<b.rows.lowerBound { step(row, others) }
         for row in b.rows {
-            step(row)
+            step(row, lengths)
             let i = row - map.first
             let own = row - b.rows.lowerBound
             kernels.contour_gradient(
@@ -191,6 +212,7 @@ public struct ActiveContourLoss: Loss {
                 across - (reach - 1) * b.elementBytes, b.row(own, of: b.input(1)),
                 map.q.map { _ in b.row(i, of: map.p) }, map.q.map { b.row(i, of: $0) }, term.inner, term.outer, c, d,
                 b.row(own, of: b.output(0)), n)
+            each(row)
         }
     }
 }

@@ -276,6 +276,19 @@ def test_labels_outside_the_classes(dtype):
         both(x, y, ignore_index=label, kind="f32")
 
 
+@pytest.mark.parametrize("smoothing", [0, 0.1])
+@pytest.mark.parametrize("policy", ["propagate", "refuse", "skip_masked"])
+def test_a_refused_label_leaves_the_gradient_alone(policy, smoothing):
+    """One pass gives value and gradient: labels are looked at before it, to the last of several threads'."""
+    x = np.ones((2, 3, 300, 701), np.float32)
+    y = np.zeros((2, 300, 701), np.uint8)
+    y[-1, -1, -1] = 3
+    out = np.full_like(x, 7)
+    with pytest.raises(ValueError, match=r"\btarget\b.*\(1, 299, 700\)"):
+        segloss.CrossEntropyLoss(label_smoothing=smoothing, non_finite=policy).value_and_grad(x, y, out=out)
+    assert (out == 7).all()
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
 def test_labels_are_whole_numbers(dtype):
     x, _, _, _, _ = drawn((N, C, 5), "f32")
