@@ -2,7 +2,7 @@ import CLosses
 import LossCore
 
 // The structs that may grow. One that has says here what it was before:
-//     extension segloss_dice_options: Versioned { static let earlierSizes = [24] }
+//     extension segloss_dice_options: Versioned { package static let earlierSizes = [24] }
 
 extension segloss_execution: Versioned {}
 extension segloss_mask_dice_options: Versioned {}
