@@ -115,16 +115,21 @@ soak-properties: $(VENV)/.test
 accuracy: $(VENV)/.test
 	$(BIN)/python Tests/Accuracy/accuracy.py --sizes 10 16 20 24 26 --huge 100000000 268435456 --output accuracy.csv
 
-# What the tests reach, with the library of `swift test`, which counts its lines: Swift's own tests, those in Python of what
-# COVERED names, and each framework's. Left out is what repeats others or runs by itself: other instruction sets, whole builds.
+# What the tests reach, with the library of `swift test`, which counts its lines: Swift's own tests, Python's, the fuzzer's
+# inputs, each framework's. Left out is what reaches nothing else (the same bits at other levels, whole builds, references), takes
+# long, or forks children that leave no counts.
 COVERAGE := .build/coverage
-COUNTED := SEGLOSS_LIBRARY=$(CURDIR)/.build/debug/libsegloss.so LLVM_PROFILE_FILE=$(CURDIR)/$(COVERAGE)/%4m.profraw \
-  COVERAGE_FILE=$(CURDIR)/$(COVERAGE)/python $(PYTEST) -q --cov=segloss --cov-branch --cov-append --cov-report=
+UNCOUNTED := accuracy benchmarks c_boundary demo golden_bits install levels metamorphic migrating oracle_paddle \
+  oracle_tensorflow oracle_torch oracle_torch_windows properties reference reference_overlap reference_pointwise source
+COUNTED := SEGLOSS_LIBRARY=$(CURDIR)/.build/debug/libsegloss.so LLVM_PROFILE_FILE=$(CURDIR)/$(COVERAGE)/%p.profraw \
+  COVERAGE_FILE=$(CURDIR)/$(COVERAGE)/python \
+  $(BIN)/python -m coverage run --rcfile Tests/Coverage/coveragerc $(wordlist 2,99,$(PYTEST)) -q
 coverage: swift-test $(VENV)/.test
 	rm -rf $(COVERAGE)
 	mkdir -p $(COVERAGE)
 	cp .build/debug/codecov/default.profdata $(COVERAGE)/swift.profdata
 	$(COUNTED) $(TESTS) $(FRAMEWORKS:%=--ignore=$(TESTS)/test_%.py) $(UNCOUNTED:%=--ignore=$(TESTS)/test_%.py)
+	$(COUNTED) $(TESTS)/test_c_boundary.py -k "both_forms or fuzzers"
 	$(foreach name,$(FRAMEWORKS),$(COUNTED) $(TESTS)/test_$(name).py &&) true
 	$(BIN)/python Tests/Coverage/report.py $(COVERAGE) .build/debug/libsegloss.so .build/debug/seglossPackageTests.xctest
 

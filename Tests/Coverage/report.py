@@ -2,7 +2,7 @@
 
     python Tests/Coverage/report.py FOLDER LIBRARY [TEST_PROGRAM]
 
-FOLDER holds what counting processes left: *.profraw and *.profdata of Swift, `python` of coverage.py. LIBRARY and TEST_PROGRAM
+FOLDER holds what counting processes left: *.profraw and *.profdata of Swift, python.* of coverage.py. LIBRARY and TEST_PROGRAM
 are what counted, and swift is on the path. The kernels of all instruction sets are one source: a line that one of them has
 reached is reached.
 """
@@ -13,7 +13,6 @@ import json
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,14 +61,17 @@ def plain(name):
 
 
 def python(folder):
-    report = folder / "python.json"
-    run([sys.executable, "-m", "coverage", "json", "-q", "--data-file", folder / "python", "-o", report])
-    files = {}
+    """The same of the package, wherever the tests had copied it to."""
+    report, data = folder / "report.json", folder / "python"
+    if parts := sorted(folder.glob("python.*")):
+        run([sys.executable, "-m", "coverage", "combine", "-q", "--keep", "--data-file", data, *parts])
+    run([sys.executable, "-m", "coverage", "json", "-qi", "--data-file", data, "-o", report])
+    files = collections.defaultdict(lambda: (collections.Counter(), {}))
     for path, found in json.loads(report.read_text())["files"].items():
-        lines = collections.Counter(dict.fromkeys(found["executed_lines"], 1))
+        lines, functions = files["segloss/" + path.rpartition("/segloss/")[2]]
+        lines.update(dict.fromkeys(found["executed_lines"], 1))
         lines.update(dict.fromkeys(found["missing_lines"], 0))
-        names = {f["start_line"]: name for name, f in found["functions"].items() if name}
-        files["segloss/" + path.rpartition("/segloss/")[2]] = lines, names
+        functions.update({f["start_line"]: name for name, f in found["functions"].items() if name})
     return files
 
 
