@@ -61,17 +61,18 @@ def plain(name):
 
 
 def python(folder):
-    """The same of the package, wherever the tests had copied it to."""
-    report, data = folder / "report.json", folder / "python"
-    if parts := sorted(folder.glob("python.*")):
-        run([sys.executable, "-m", "coverage", "combine", "-q", "--keep", "--data-file", data, *parts])
-    run([sys.executable, "-m", "coverage", "json", "-qi", "--data-file", data, "-o", report])
-    files = collections.defaultdict(lambda: (collections.Counter(), {}))
+    """The same of the package."""
+    parts, report = sorted(folder.glob("python.*")), folder / "report.json"
+    coverage = [sys.executable, "-m", "coverage"]
+    options = ["-q", "--rcfile", Path(__file__).with_name("coveragerc"), "--data-file", folder / "python"]
+    run([*coverage, "combine", *options, *parts], cwd=ROOT)
+    run([*coverage, "json", *options, "-o", report], cwd=ROOT)
+    files = {}
     for path, found in json.loads(report.read_text())["files"].items():
-        lines, functions = files["segloss/" + path.rpartition("/segloss/")[2]]
-        lines.update(dict.fromkeys(found["executed_lines"], 1))
+        lines = collections.Counter(dict.fromkeys(found["executed_lines"], 1))
         lines.update(dict.fromkeys(found["missing_lines"], 0))
-        functions.update({f["start_line"]: name for name, f in found["functions"].items() if name})
+        names = {f["start_line"]: name for name, f in found["functions"].items() if name}
+        files["segloss/" + path.rpartition("/segloss/")[2]] = lines, names
     return files
 
 
@@ -105,7 +106,7 @@ def missed(files):
 
 
 def main():
-    folder, *objects = map(Path, sys.argv[1:])
+    folder, *objects = (Path(argument).resolve() for argument in sys.argv[1:])
     of_swift, of_python = swift(folder, objects), python(folder)
     print("Not reached:")
     missed(of_swift)

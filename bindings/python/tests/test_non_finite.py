@@ -191,10 +191,21 @@ def test_refuse_lets_ordinary_inputs_pass(entry):
     assert_same_bits(entry.run(inputs, {"non_finite": "refuse"}), entry.run(inputs, {"non_finite": "propagate"}))
 
 
-@pytest.mark.parametrize("loss", [segloss.CrossEntropyLoss, segloss.DiceLoss, segloss.BCELoss])
-def test_the_sentence_names_the_first_value_that_counts(loss):
-    """Not the NaN before it, at a pixel that is ignored."""
+@pytest.mark.parametrize(
+    "loss, is_dense",
+    [
+        (segloss.CrossEntropyLoss, False),  # which ignores labels only
+        (segloss.DiceLoss, False),
+        (segloss.DiceLoss, True),
+        (segloss.BCELoss, False),
+        (segloss.BCELoss, True),
+    ],
+)
+def test_the_sentence_names_the_first_value_that_counts(loss, is_dense):
+    """Not the NaN before it, at a pixel that is ignored: by its label, or in the target of each class."""
     x, labels = np.zeros((1, 3, 1, 4), np.float32), np.array([255, 0, 1, 2]).reshape(1, 1, 4)
+    if is_dense:
+        labels = np.where(labels == 255, 255, labels == np.arange(3).reshape(1, 3, 1, 1))
     x[0, 1, 0, 0] = np.nan
     options = {"activation": "softmax", "average": "macro"} if loss is segloss.DiceLoss else {}
     refusing = loss(ignore_index=255, non_finite="refuse", **options)
