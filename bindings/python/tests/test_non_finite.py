@@ -226,6 +226,14 @@ def test_the_sentence_names_the_first_label_that_counts(loss):
         skipping(x, np.array([7, 0, 9, 2]).reshape(1, 1, 4), mask=mask)
 
 
+def test_a_factor_of_an_item_is_refused_too():
+    x, labels, factors = np.zeros((2, 3, 2, 2), np.float32), np.zeros((2, 2, 2), int), np.ones((2, 3))
+    factors[1, 1] = np.nan
+    loss = segloss.DiceLoss(average="macro", per_sample=True, reduction="none", non_finite="refuse")
+    with pytest.raises(ValueError, match=r"grad_output: nan at index \(1, 1\)"):
+        loss.value_and_grad(x, labels, grad_output=factors)
+
+
 def test_refused_values_do_not_poison_the_next_call():
     entry = BY_NAME["balance-bce"]
     inputs = entry.draw((3, 257, 263), dtype=np.float32)
