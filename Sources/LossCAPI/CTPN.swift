@@ -16,7 +16,7 @@ private func loss(
     _ side_mask: UnsafePointer<segloss_tensor>?, _ options: UnsafePointer<segloss_ctpn_options>?,
     _ run: UnsafePointer<segloss_execution>?
 ) throws(LossError) -> CTPNLoss {
-    let o = try LossCAPI.options("options", options, segloss_ctpn_options_default(Int32(SEGLOSS_CTPN_PUBLISHED)))
+    let o = try LossCore.options("options", options, segloss_ctpn_options_default(Int32(SEGLOSS_CTPN_PUBLISHED)))
     let variant = try ctpnVariant(o.variant)
     let hasSide = side != nil || side_targets != nil || side_mask != nil
     return try CTPNLoss(

@@ -39,7 +39,7 @@ private func loss(
     _ shrink_mask: UnsafePointer<segloss_tensor>?, _ options: UnsafePointer<segloss_db_options>?,
     _ run: UnsafePointer<segloss_execution>?
 ) throws(LossError) -> DBLoss {
-    let o = try LossCAPI.options("options", options, segloss_db_options_default(Int32(SEGLOSS_DB_PUBLISHED)))
+    let o = try LossCore.options("options", options, segloss_db_options_default(Int32(SEGLOSS_DB_PUBLISHED)))
     let isShrinkOnly =
         o.variant == Int32(SEGLOSS_DB_WENMUZHOU) && thresh == nil && binary == nil
         && threshold_map == nil && threshold_mask == nil

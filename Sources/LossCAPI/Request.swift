@@ -31,7 +31,7 @@ struct Request {
     let hasChannelsLast: Bool
 
     /// A loss, and how its parts become a C struct of doubles behind its size.
-    func callAsFunction<L: Loss, P: BitwiseCopyable>(
+    func callAsFunction<L: Loss, P: Sized>(
         _ loss: L, extraParts: Int = 0, _ write: @escaping (L.Parts, UnsafeMutablePointer<P>?) -> Void,
         extra: @escaping (L.Parts) -> [Double] = { _ in [] }
     ) throws(LossError) -> Run {
@@ -46,6 +46,7 @@ struct Request {
         }
         func deliver(_ parts: L.Parts, to numbers: Numbers, _ value: Tensor?) {
             withUnsafeTemporaryAllocation(byteCount: MemoryLayout<P>.size, alignment: 8) { memory in
+                memory.storeBytes(of: UInt32(memory.count), as: UInt32.self)
                 write(parts, memory.baseAddress?.assumingMemoryBound(to: P.self))
                 if let numbers = numbers.parts {
                     for i in 0..<count { numbers[i] = memory.load(fromByteOffset: (i + 1) * 8, as: Double.self) }
@@ -96,7 +97,7 @@ struct Request {
     }
 
     /// One that is reduced from items, which are asked for or not.
-    func callAsFunction<L: ItemLoss, P: BitwiseCopyable>(
+    func callAsFunction<L: ItemLoss, P: Sized>(
         itemsOf loss: L, extraParts: Int = 0, _ write: @escaping (L.Parts, UnsafeMutablePointer<P>?) -> Void,
         extra: @escaping (L.Parts) -> [Double] = { _ in [] }
     ) throws(LossError) -> Run {

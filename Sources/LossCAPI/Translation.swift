@@ -113,41 +113,6 @@ private func extents(
     }
 }
 
-/// An options struct: `defaults` where the pointer is NULL. The size comes first; a longer struct of a newer caller is
-/// accepted if it asks for nothing that this version lacks.
-func options<T: BitwiseCopyable>(
-    _ name: StaticString, _ pointer: UnsafePointer<T>?, _ defaults: T
-) throws(LossError) -> T {
-    guard let pointer else { return defaults }
-    let raw = UnsafeRawPointer(pointer)
-    let size = Int(raw.loadUnaligned(as: UInt32.self))
-    let known = MemoryLayout<T>.size
-    guard size >= known, size <= 4096 else {
-        throw LossError(.structSize, "\(name): struct_size is \(size); expected \(known)")
-    }
-    for byte in known..<max(size, known + 1) where byte < size && raw.load(fromByteOffset: byte, as: UInt8.self) != 0 {
-        throw LossError(.structSize, "\(name): asks for options that this version (\(known) bytes of them) lacks")
-    }
-    return raw.loadUnaligned(as: T.self)
-}
-
-/// Checks a parts struct before anything is computed.
-func check<T: BitwiseCopyable>(parts: UnsafeMutablePointer<T>?) throws(LossError) {
-    guard let parts else { return }
-    let size = Int(UnsafeRawPointer(parts).loadUnaligned(as: UInt32.self))
-    guard size >= MemoryLayout<T>.size, size <= 4096 else {
-        throw LossError(.structSize, "parts: struct_size is \(size); expected \(MemoryLayout<T>.size)")
-    }
-}
-
-/// Fills a parts struct, keeping the size that the caller gave.
-func write<T: BitwiseCopyable>(_ value: T, to parts: UnsafeMutablePointer<T>?) {
-    guard let parts else { return }
-    let size = UnsafeRawPointer(parts).loadUnaligned(as: UInt32.self)
-    UnsafeMutableRawPointer(parts).storeBytes(of: value, as: T.self)
-    UnsafeMutableRawPointer(parts).storeBytes(of: size, as: UInt32.self)
-}
-
 func execution(_ pointer: UnsafePointer<segloss_execution>?) throws(LossError) -> Execution {
     let e = try options("execution", pointer, segloss_execution_default())
     try requireUnused(e.reserved)
@@ -190,7 +155,7 @@ func finish<L: Loss>(
 }
 
 /// Value, parts and gradient of a loss of one prediction, in one call.
-func oneCall<L: Loss, P: BitwiseCopyable>(
+func oneCall<L: Loss, P: Sized>(
     _ error: UnsafeMutablePointer<segloss_error>?, _ parts: UnsafeMutablePointer<P>?, _ gradOutput: Double,
     _ gradient: (StaticString, UnsafePointer<segloss_tensor>?), _ loss: () throws(LossError) -> L,
     _ write: (L.Parts, UnsafeMutablePointer<P>?) -> Void
@@ -202,7 +167,7 @@ func oneCall<L: Loss, P: BitwiseCopyable>(
 }
 
 /// The same from statistics.
-func finishCall<L: Loss, P: BitwiseCopyable>(
+func finishCall<L: Loss, P: Sized>(
     _ error: UnsafeMutablePointer<segloss_error>?, _ statistics: UnsafePointer<Double>?, _ length: Int64,
     _ parts: UnsafeMutablePointer<P>?, _ gradOutput: Double,
     _ gradient: (StaticString, UnsafePointer<segloss_tensor>?), _ loss: () throws(LossError) -> L,

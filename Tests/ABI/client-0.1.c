@@ -26,6 +26,29 @@ static segloss_tensor tensor(void *data, uint8_t code, uint8_t bits, int32_t ran
   return segloss_from_dlpack(data, SEGLOSS_DEVICE_CPU, 0, rank, code, bits, 1, shape, NULL, 0);
 }
 
+/* One call of a loss with the options and the parts of this version, and nothing but another's memory behind them. */
+#define ONCE(name, wanted, options_type, defaults, parts_type, ...)                                                    \
+  do {                                                                                                                 \
+    struct {                                                                                                           \
+      options_type its;                                                                                                \
+      unsigned char behind[64];                                                                                        \
+    } options;                                                                                                         \
+    struct {                                                                                                           \
+      parts_type its;                                                                                                  \
+      unsigned char behind[64];                                                                                        \
+    } parts;                                                                                                           \
+    size_t i;                                                                                                          \
+    memset(&options, 0xA5, sizeof options);                                                                            \
+    memset(&parts, 0xA5, sizeof parts);                                                                                \
+    options.its = defaults;                                                                                            \
+    parts.its.struct_size = sizeof parts.its;                                                                          \
+    well(segloss_##name(__VA_ARGS__), &error, #name);                                                                  \
+    expect(parts.its.loss, wanted, #name);                                                                             \
+    for (i = 0; i < sizeof parts.behind; ++i)                                                                          \
+      if (parts.behind[i] != 0xA5) ++failures, printf("%s: written behind the parts\n", #name), i = sizeof parts;      \
+  } while (0)
+#define CALL(grad) &options.its, 1, &parts.its, grad, NULL, &error
+
 int main(void) {
   float half[4] = {.5f, .5f, .5f, .5f}, zeros[4] = {0, 0, 0, 0}, ones[4] = {1, 1, 1, 1}, gradient[8], map[4];
   float logits[8] = {0, 0, 0, 0, 0, 0, 0, 0};
@@ -99,6 +122,62 @@ int main(void) {
     well(segloss_cross_entropy(&x, &l, NULL, NULL, NULL, 1, &parts, &g, NULL, &error), &error, "cross_entropy");
     expect(parts.loss, log(2.0), "cross_entropy");
     expect(gradient[4], -.125, "cross_entropy, gradient");
+  }
+  /* every other loss */
+  ONCE(mask_l1, .5, segloss_mask_l1_options, segloss_mask_l1_options_default(), segloss_mask_l1_parts, &p, &y, &m,
+       CALL(NULL));
+  ONCE(balance, .5, segloss_balance_options, segloss_balance_options_default(), segloss_balance_parts, &p, &y, &m,
+       CALL(NULL));
+  ONCE(l1_balance_ce, 5.5 + 5 * log(2.0), segloss_l1_balance_ce_options, segloss_l1_balance_ce_options_default(),
+       segloss_l1_balance_ce_parts, &p, &p, &p, &y, &m, &y, &m, &options.its, 1, &parts.its, NULL, NULL, NULL, NULL,
+       &error);
+  ONCE(dice, .4, segloss_dice_options, segloss_dice_options_default(), segloss_overlap_parts, &z, &y, NULL, CALL(NULL));
+  ONCE(iou, .5, segloss_iou_options, segloss_iou_options_default(), segloss_overlap_parts, &z, &y, NULL, CALL(NULL));
+  ONCE(tversky, 1 / 3., segloss_tversky_options, segloss_tversky_options_default(), segloss_overlap_parts, &z, &y, NULL,
+       CALL(NULL));
+  ONCE(focal_tversky, 1 / 3., segloss_focal_tversky_options, segloss_focal_tversky_options_default(),
+       segloss_overlap_parts, &z, &y, NULL, CALL(NULL));
+  ONCE(dice_bce, .4 + log(2.0), segloss_dice_bce_options, segloss_dice_bce_options_default(), segloss_dice_bce_parts,
+       &z, &y, NULL, CALL(NULL));
+  ONCE(bce, log(2.0), segloss_bce_options, segloss_bce_options_default(), segloss_mean_parts, &z, &y, NULL, NULL,
+       CALL(NULL));
+  ONCE(focal, .2 * log(2.0), segloss_focal_options, segloss_focal_options_default(), segloss_focal_parts, &z, &y, NULL,
+       NULL, CALL(NULL));
+  ONCE(smooth_l1, .25, segloss_smooth_l1_options, segloss_smooth_l1_options_default(), segloss_mean_parts, &z, &y, NULL,
+       NULL, CALL(NULL));
+  ONCE(cross_entropy, log(2.0), segloss_cross_entropy_options, segloss_cross_entropy_options_default(),
+       segloss_cross_entropy_parts, &x, &l, NULL, NULL, CALL(NULL));
+  ONCE(boundary, 1, segloss_boundary_options, segloss_boundary_options_default(), segloss_boundary_parts, &x, &l,
+       CALL(NULL));
+  { /* maps of one channel */
+    segloss_tensor p4 = tensor(half, SEGLOSS_TYPE_FLOAT, 32, 4, 1, 1, 2, 2), z4 = p4;
+    segloss_tensor y4 = tensor(labels, SEGLOSS_TYPE_UINT, 8, 4, 1, 1, 2, 2);
+    z4.data = zeros;
+    ONCE(structure, 1.19351909368104, segloss_structure_options, segloss_structure_options_default(),
+         segloss_structure_parts, &z4, 1, &y4, &options.its, 1, &parts.its, NULL, NULL, NULL, &error);
+    ONCE(active_contour, .5, segloss_active_contour_options, segloss_active_contour_options_default(),
+         segloss_active_contour_parts, &p4, &y4, CALL(NULL));
+  }
+  { /* anchors */
+    float boxes[16], box[4] = {0, 0, 15, 10};
+    int32_t found[10];
+    segloss_tensor c = tensor(logits, SEGLOSS_TYPE_FLOAT, 32, 2, 4, 2, 0, 0);
+    segloss_tensor b = tensor(boxes, SEGLOSS_TYPE_FLOAT, 32, 2, 4, 4, 0, 0);
+    segloss_tensor a = tensor(labels, SEGLOSS_TYPE_UINT, 8, 1, 4, 0, 0, 0);
+    segloss_tensor text = tensor(box, SEGLOSS_TYPE_FLOAT, 32, 2, 1, 4, 0, 0);
+    segloss_tensor f = tensor(found, SEGLOSS_TYPE_INT, 32, 4, 1, 1, 1, 10);
+    segloss_ctpn_anchor_targets_options of_targets = segloss_ctpn_anchor_targets_options_default(SEGLOSS_CTPN_PUBLISHED);
+    memset(boxes, 0, sizeof boxes);
+    ONCE(ctpn, log(2.0), segloss_ctpn_options, segloss_ctpn_options_default(SEGLOSS_CTPN_PUBLISHED), segloss_ctpn_parts,
+         &c, &b, NULL, &a, &b, &b, &b, NULL, NULL, &options.its, 1, &parts.its, NULL, NULL, NULL, NULL, &error);
+    well(segloss_ctpn_anchor_targets(&text, NULL, NULL, 300, 16, &of_targets, NULL, &f, NULL, NULL, NULL, NULL, NULL,
+                                     &error),
+         &error, "ctpn_anchor_targets");
+  }
+  {
+    segloss_db_step_options options = segloss_db_step_options_default();
+    well(segloss_db_step(&p, &p, &options, &o, NULL, &error), &error, "db_step");
+    expect(map[0], .5, "db_step");
   }
   { /* what is refused */
     segloss_mask_l1_parts parts;

@@ -5,7 +5,8 @@
 prints a table (Markdown) of the worst of each loss and writes every measurement; the exit status says whether the bounds
 of the design hold. The references are those of the tests: float64, sums in extended precision, gradients by hand.
 
-A value's error is in parts of max(|value|, 1e-3), a gradient's in parts of its largest entry. Scenes:
+A value's error is in parts of max(|value|, 1e-3), a gradient's, and that of db_step's map, in parts of its largest
+entry. Scenes:
 
     ordinary   logits up to 16, or probabilities; a fifth of the pixels positive
     constant   the same prediction everywhere, where rounding cannot cancel
@@ -27,7 +28,9 @@ TESTS = Path(__file__).resolve().parents[2] / "bindings" / "python" / "tests"
 sys.path.insert(0, str(TESTS))
 
 import numpy as np
+import reference
 import reference_boundary
+import reference_ctpn
 import reference_windows
 import segloss
 import torch
@@ -44,7 +47,7 @@ BOUNDS = {"f64": (1e-12, 1e-12), "f32": (1e-6, 1e-6), "f16": (1e-6, 1e-6), "bf16
 # Half a unit in the last place, relative; and half of the smallest number.
 ROUNDING = {"f64": (0, 0), "f32": (0, 0), "f16": (2.0**-11, 2.0**-25), "bf16": (2.0**-8, 2.0**-134)}
 # The largest maps whose references take seconds and no more than a few GB: shifted copies, sorted values.
-LARGEST = {"boundary": 20, "structure": 22, "contour": 24, "db": 22, "balance": 22, "l1": 22}
+LARGEST = {"boundary": 20, "structure": 22, "contour": 24, "db": 22, "balance": 22, "l1": 22, "ctpn": 22}
 
 
 def window_entry(name, loss, reference, draw):
@@ -82,6 +85,53 @@ def classes(rng, shape):
     }
 
 
+def anchors(rng, shape):
+    """CTPN's arguments as rows: an anchor for each pixel, a third of them kept and text, a third kept and none."""
+    n, h, w = shape
+    count = n * h * w
+    labels = rng.integers(-1, 2, count)
+    text = (labels == 1)[:, None]
+    return {
+        "cls": rng.random((count, 2)),
+        "box": rng.random((count, 4)),
+        "rpn_labels": labels,
+        "rpn_bbox_targets": rng.integers(-(2**22), 2**22, (count, 4)) / 2**21,
+        "rpn_bbox_inside_weights": text * np.ones(4),
+        "rpn_bbox_outside_weights": text * np.ones(4),
+        "side": rng.random(count),
+        "side_targets": rng.integers(-(2**22), 2**22, count) / 2**21,
+        "side_mask": binary(rng, count, 0.4),
+    }
+
+
+def ctpn_torch(cls, box, labels, targets, inside, outside, side, side_targets, side_mask):
+    kept = labels != -1
+    boxes = outside * F.smooth_l1_loss(inside * box, inside * targets, beta=1 / 9, reduction="none")
+    sides = side_mask * F.smooth_l1_loss(side, side_targets, beta=1 / 9, reduction="none")
+    return (
+        F.cross_entropy(cls, labels, ignore_index=-1)
+        + boxes[kept].sum() / ((labels == 1).sum() + 1)
+        + 2 * sides[kept].sum() / side_mask[kept].sum().clamp(min=1)
+    )
+
+
+def step_map(rng, shape):
+    """What `db_step` takes, and the factor that comes from above."""
+    return {name: rng.integers(1, 2**24, shape) / 2**24 for name in ("prob", "thresh", "grad_output")}
+
+
+class Step:
+    """`db_step` in the shape of a loss whose value is a map."""
+
+    def value_and_grad(self, prob, thresh, grad_output):
+        return segloss.db_step(prob, thresh), segloss.db_step_grad(prob, thresh, grad_output)
+
+
+def step_reference(prob, thresh, grad_output):
+    value, slope = reference.db_step(prob, thresh)
+    return value, (slope * grad_output, -slope * grad_output)
+
+
 # The loss by its name among the tests' cases, and what PyTorch code runs in its place.
 LOSSES = {
     "dice": losses.dice,
@@ -104,11 +154,23 @@ LOSSES = {
     "db-wenmuzhou": detectors.wenmuzhou,
     "db-paper": detectors.paper,
     "l1-balance-ce": detectors.l1_balance_ce,
+    "db-step": lambda p, t, _: 1 / (1 + torch.exp(-50 * (p - t))),
+    "ctpn": ctpn_torch,
     "structure": structure,
     "contour": lambda p, y: active_contour(y, p),
     "boundary": lambda x, y: detectors.boundary(x, y).mean(),
 }
-WINDOWS = {
+OTHERS = {
+    "db-step": Entry("db-step", lambda **_: Step(), step_map, step_reference, ("prob", "thresh")),
+    "ctpn": Entry(
+        "ctpn",
+        lambda **options: segloss.CTPNLoss(return_parts=True, **options),
+        anchors,
+        reference_ctpn.ctpn_loss,
+        ("cls", "box", "side"),
+        labels=("rpn_labels",),
+        span=(-16.0, 16.0),
+    ),
     "structure": window_entry("structure", segloss.StructureLoss, reference_windows.structure, pair("pred", "mask")),
     "contour": window_entry(
         "contour", segloss.ActiveContourLoss, reference_windows.active_contour, pair("input", "target")
@@ -118,7 +180,48 @@ WINDOWS = {
 
 
 def entry_of(name):
-    return WINDOWS.get(name) or BY_NAME[name]
+    return OTHERS.get(name) or BY_NAME[name]
+
+
+def of_anchors(rng, inputs, scene):
+    """What CTPN predicts of `inputs`, whose labels are changed for the scene that has a single positive anchor."""
+    labels, shapes = inputs["rpn_labels"], {name: inputs[name].shape for name in ("cls", "box", "side")}
+    if scene == "one":
+        labels[...] = 0
+        labels[len(labels) // 3] = 1
+        for name in ("rpn_bbox_inside_weights", "rpn_bbox_outside_weights"):
+            inputs[name][...] = labels[:, None]
+        inputs["side_mask"][...] = labels
+    if scene == "constant":
+        return {name: np.full(shape, 0.3) for name, shape in shapes.items()}
+    if scene == "saturated":
+        size = {"cls": 20.0, "box": 16.0, "side": 16.0}
+        return {name: np.where(rng.random(shape) < 0.5, size[name], -size[name]) for name, shape in shapes.items()}
+    if scene == "perfect":
+        near = lambda targets: targets + np.where(rng.random(targets.shape) < 0.5, 1, -1) / 256  # noqa: E731
+        return {
+            "cls": np.where(labels[:, None] == np.arange(2), 12.0, -12.0),
+            "box": near(inputs["rpn_bbox_targets"]),
+            "side": near(inputs["side_targets"]),
+        }
+    return {name: np.clip(4 * rng.standard_normal(shape), -16, 16) for name, shape in shapes.items()}
+
+
+def of_step(rng, inputs, scene):
+    """Probabilities and thresholds; of a text detector's, those of nearly perfect ones lie from 0.3 to 0.7."""
+    prob, thresh = inputs["prob"], inputs["thresh"]
+    text = np.zeros(prob.shape, bool)
+    if scene == "one":
+        text.flat[text.size // 3] = True
+    elif scene == "perfect":
+        text = rng.random(prob.shape) < 0.2
+    if scene == "constant":
+        prob, thresh = np.full(prob.shape, 26 / 256), np.full(prob.shape, 77 / 256)
+    elif scene == "saturated":
+        prob, thresh = ((rng.random(prob.shape) < 0.5) * 1.0 for _ in range(2))
+    elif scene in ("perfect", "one"):
+        prob, thresh = np.where(text, 255, 1) / 256, 0.3 + 0.4 * thresh
+    return {"prob": prob, "thresh": thresh}
 
 
 def draw(entry, shape, scene):
@@ -126,6 +229,9 @@ def draw(entry, shape, scene):
     rounding does not decide what is selected."""
     rng = np.random.default_rng([SCENES.index(scene), *shape])
     inputs = entry.inputs(rng, shape)
+    if entry.name in ("ctpn", "db-step"):
+        spoken_for = {"ctpn": of_anchors, "db-step": of_step}[entry.name](rng, inputs, scene)
+        return inputs | {name: v.astype(np.float32).astype(np.float64) for name, v in spoken_for.items()}
     logits = entry.span[0] < 0
     selects = entry.divides and entry.name.startswith(("balance", "db", "l1"))
     target = next(name for name in inputs if name in ("gt", "target", "shrink_map", "mask", "labels"))
@@ -159,8 +265,8 @@ def draw(entry, shape, scene):
 def error(got, want):
     """(value, gradient)"""
     (value, grads), (number, gradients) = got, want
-    number = float(number)
-    off = abs(float(value) - number) / max(abs(number), 1e-3)
+    number = np.asarray(number, np.float64)
+    off = float(np.abs(np.asarray(value, np.float64) - number).max() / max(np.abs(number).max(), 1e-3))
     # Map by map: a small gradient must not hide behind a large one.
     slopes = []
     for g, w in zip(grads, gradients, strict=True):
@@ -197,8 +303,8 @@ def torch_error(function, entry, inputs, want):
     for name in entry.predictions:
         given[name].requires_grad_()
     value = function(*given.values())
-    grads = torch.autograd.grad(value, [given[name] for name in entry.predictions])
-    return error((value.detach(), [g.numpy() for g in grads]), want)
+    grads = torch.autograd.grad(value, [given[name] for name in entry.predictions], given.get("grad_output"))
+    return error((value.detach().numpy(), [g.numpy() for g in grads]), want)
 
 
 @dataclasses.dataclass
@@ -207,7 +313,7 @@ class Measurement:
     type: str
     size: int  # pixels
     scene: str
-    value: float
+    value: float | None  # None of a map in half precision, which is held like the gradients
     gradient: float
     of_bound: float  # the gradient's error in parts of what is allowed
     torch_value: float | None
@@ -222,14 +328,17 @@ def measure(name, kind, size, scene):
     inputs = entry.typed(draw(entry, shape, scene), PREDICTION_TYPES[kind], np.float32 if kind != "f64" else np.float64)
     value, grads = entry.run(inputs)
     parts, gradients = entry.reference(*inputs.values())
-    want = total(parts), gradients
+    value, want = total(value), (total(parts), gradients)
     # float32 of probabilities close to 0 or 1 divides by p (1 - p): design, section 8.
     value_bound, gradient_bound = BOUNDS[kind]
     if entry.divides and kind != "f64":
         gradient_bound *= 2
-    off = error((total(value), grads), want)
+    off = error((value, grads), want)
     share = of_bound(kind, grads, gradients, gradient_bound)
-    holds = off[0] <= value_bound and share <= 1
+    if entry.name == "db-step" and kind in ("f16", "bf16"):  # its value is a map, and rounded like its gradients
+        share = max(share, of_bound(kind, [value], want[:1], value_bound))
+        off = None, off[1]
+    holds = (off[0] or 0) <= value_bound and share <= 1
     theirs = (None, None)
     if kind == "f32" and (function := LOSSES[name]):
         theirs = torch_error(function, entry, inputs, want)
@@ -296,7 +405,7 @@ def table(rows):
     key = lambda row: (row.loss, row.type)  # noqa: E731
     for (loss, kind), group in itertools.groupby(sorted(rows, key=key), key):
         group = list(group)
-        worst = max(group, key=lambda row: row.value)
+        worst = max(group, key=lambda row: row.value or 0)
         worst_gradient = max(group, key=lambda row: row.of_bound)
         theirs = [
             max((v for row in group if (v := getattr(row, field)) is not None), default=None)

@@ -311,3 +311,32 @@ def test_unknown_options_and_positions(name):
         getattr(segloss, name)(no_such_option=1)
     with pytest.raises(TypeError, match="positional"):
         getattr(segloss, name)(*[None] * (POSITIONS[name] + 1))
+
+
+HALF, ONES = np.full((1, 3, 2, 2), 0.5, np.float32), np.ones((1, 2, 2), np.float32)
+# Elements of a structured array, whose strides no descriptor has.
+FIELD = np.zeros((1, 2, 2), [("loss", np.float32), ("mask", np.uint8)])["loss"]
+
+
+@pytest.mark.parametrize(
+    "error, name, call",
+    [
+        (ValueError, "flavour", lambda: segloss.BCELoss(flavour="paddle")),
+        (ValueError, "from_logits", lambda: segloss.DiceLoss(from_logits=False, activation="softmax")),
+        (ValueError, "main_loss_type", lambda: segloss.DBLoss(variant="paper", main_loss_type="MaskL1Loss")),
+        (ValueError, "theta0", lambda: segloss.BoundaryLoss(theta0=2**63)),
+        (TypeError, "thresh_map", lambda: segloss.L1BalanceCELoss()(ONES / 2, ONES / 2, ONES / 2, ONES, ONES)),
+        (ValueError, r"pred\[1\]:", lambda: segloss.StructureLoss()([HALF[:, :1], HALF[:, :1, :1]], ONES[:, None])),
+        (TypeError, "out", lambda: segloss.DBLoss().value_and_grad(HALF, *[ONES] * 4, out=HALF.astype(np.float64))),
+        (ValueError, "out", lambda: segloss.DBLoss().value_and_grad(HALF, *[ONES] * 4, out=HALF[..., :1].copy())),
+        (ValueError, "out", lambda: segloss.MaskL1Loss().value_and_grad(ONES, ONES, ONES, out=FIELD)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_combinations_that_have_no_meaning(error, name, call):
+    with pytest.raises(error, match=rf"^{name}"):
+        call()
+
+
+def test_a_field_of_a_structured_array_is_read():
+    assert segloss.MaskL1Loss()(FIELD, ONES, ONES) == segloss.MaskL1Loss()(FIELD.copy(), ONES, ONES)

@@ -191,6 +191,49 @@ def test_refuse_lets_ordinary_inputs_pass(entry):
     assert_same_bits(entry.run(inputs, {"non_finite": "refuse"}), entry.run(inputs, {"non_finite": "propagate"}))
 
 
+@pytest.mark.parametrize(
+    "loss, is_dense",
+    [
+        (segloss.CrossEntropyLoss, False),  # which ignores labels only
+        (segloss.DiceLoss, False),
+        (segloss.DiceLoss, True),
+        (segloss.BCELoss, False),
+        (segloss.BCELoss, True),
+    ],
+)
+def test_the_sentence_names_the_first_value_that_counts(loss, is_dense):
+    """Not the NaN before it, at a pixel that is ignored: by its label, or in the target of each class."""
+    x, labels = np.zeros((1, 3, 1, 4), np.float32), np.array([255, 0, 1, 2]).reshape(1, 1, 4)
+    if is_dense:
+        labels = np.where(labels == 255, 255, labels == np.arange(3).reshape(1, 3, 1, 1))
+    x[0, 1, 0, 0] = np.nan
+    options = {"activation": "softmax", "average": "macro"} if loss is segloss.DiceLoss else {}
+    refusing = loss(ignore_index=255, non_finite="refuse", **options)
+    assert np.isfinite(refusing(x, labels))
+    x[0, 2, 0, 2] = np.inf
+    with pytest.raises(ValueError, match=r"input: inf at index \(0, 2, 0, 2\)"):
+        refusing(x, labels)
+
+
+@pytest.mark.parametrize("loss", [segloss.CrossEntropyLoss, segloss.DiceLoss])
+def test_the_sentence_names_the_first_label_that_counts(loss):
+    """Not the one before it, which is no class either, but masked."""
+    x, mask = np.zeros((1, 3, 1, 4), np.float32), np.array([0, 1, 1, 1], np.uint8).reshape(1, 1, 4)
+    options = {"activation": "softmax", "average": "macro"} if loss is segloss.DiceLoss else {}
+    skipping = loss(non_finite="skip_masked", **options)
+    assert np.isfinite(skipping(x, np.array([7, 0, 1, 2]).reshape(1, 1, 4), mask=mask))
+    with pytest.raises(ValueError, match=r"target: 9 at index \(0, 0, 2\)"):
+        skipping(x, np.array([7, 0, 9, 2]).reshape(1, 1, 4), mask=mask)
+
+
+def test_a_factor_of_an_item_is_refused_too():
+    x, labels, factors = np.zeros((2, 3, 2, 2), np.float32), np.zeros((2, 2, 2), int), np.ones((2, 3))
+    factors[1, 1] = np.nan
+    loss = segloss.DiceLoss(average="macro", per_sample=True, reduction="none", non_finite="refuse")
+    with pytest.raises(ValueError, match=r"grad_output: nan at index \(1, 1\)"):
+        loss.value_and_grad(x, labels, grad_output=factors)
+
+
 def test_refused_values_do_not_poison_the_next_call():
     entry = BY_NAME["balance-bce"]
     inputs = entry.draw((3, 257, 263), dtype=np.float32)
