@@ -8,6 +8,7 @@ entry ``loss`` carries the gradient, the rest are numbers to look at.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -290,10 +291,11 @@ def _signature(core: type[_Loss]) -> inspect.Signature:
 def _function(module: type[LossModule]) -> Any:
     core = module._core
     name = _framework.function_name(core.__name__)
+    plain = functools.cache(module)
 
     def function(*inputs: Any, process_group: Any = None, device: Any = None, **named: Any) -> Any:
         if not named and process_group is None and device is None:
-            return _framework.configured(module, {})(*inputs)
+            return plain()(*inputs)
         call, options = _framework.split(core, named)
         options |= {"process_group": process_group, "device": device}
         return _framework.configured(module, options)(*inputs, **call)
