@@ -6,7 +6,11 @@ from segloss._command import names
 
 GUIDES = {"L1BalanceCELoss": "DB"}
 FACES = ("numpy", "torch", "paddle", "tensorflow", "jax")
-PREDICTIONS = " ".join(name.replace("bfloat", "bf").replace("float", "f") for name, codes in _tensor._CODES.items() if codes in _tensor._FLOATING)
+PREDICTIONS = " ".join(
+    name.replace("bfloat", "bf").replace("float", "f")
+    for name, codes in _tensor._CODES.items()
+    if codes in _tensor._FLOATING
+)
 
 
 def row(name: str) -> str:

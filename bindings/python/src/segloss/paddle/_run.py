@@ -163,7 +163,7 @@ class _Call:
     def value(self, with_gradients: bool = False) -> paddle.Tensor:
         """The value; `statistics`, `gradients` for a factor of 1 and `parts`, as numbers, if they are asked for."""
         plan = self.plan
-        value = _C_ops.empty(plan.shape, plan.dtype, _CPU)
+        value = _C_ops.empty(list(plan.shape), plan.dtype, _CPU)
         statistics = self.statistics = plan.statistics()
         at = addressof(statistics) if plan.count else None
         frame = plan.frame()
