@@ -5,8 +5,8 @@ import PackageDescription
 // -wmo keeps debug builds fast; -num-threads 1 is what the debug build needs with -wmo, and no batches, which it warns of;
 // -fno-math-errno makes squareRoot() an instruction; without loop idioms no store becomes a call of memset.
 let kernelFlags = [
-    "-Ounchecked", "-wmo", "-num-threads", "1", "-disable-batch-mode", "-Xcc", "-fno-math-errno", "-Xllvm", "-disable-loop-idiom-all",
-    "-Xfrontend", "-disable-all-autolinking",
+    "-Ounchecked", "-wmo", "-num-threads", "1", "-disable-batch-mode", "-Xcc", "-fno-math-errno", "-Xllvm",
+    "-disable-loop-idiom-all", "-Xfrontend", "-disable-all-autolinking",
 ]
 
 func kernels(_ name: String, _ flags: [String] = []) -> Target {
