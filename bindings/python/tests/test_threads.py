@@ -83,6 +83,7 @@ def test_a_signals_handler_runs_and_calls_go_on():
         import hashlib, os, signal, threading, numpy as np, segloss
         from catalog import BY_NAME
         from support import bits
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs do not have
         entry = BY_NAME["db-bce"]
         inputs = entry.draw((3, 503, 509), dtype=np.float32)
         digest = lambda: hashlib.sha256(b"".join(bits(entry.run(inputs)))).hexdigest()
