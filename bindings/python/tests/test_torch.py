@@ -657,6 +657,14 @@ def halves(given):
     return [{name: v[i : i + 1].detach() for name, v in given.items()} for i in range(2)]
 
 
+def test_statistics_leave_later_calls_their_gradient():
+    loss, x, y = st.DiceLoss(), torch.zeros(1, 1, 8, 8, requires_grad=True), torch.ones(1, 1, 8, 8)
+    loss.statistics(x, y)
+    for _ in range(3):  # the first looks everything up, the others remember
+        (gradient,) = torch.autograd.grad(loss(x, y), x)
+        assert gradient.abs().min() > 0
+
+
 @pytest.mark.parametrize("name", ADDS)
 def test_accumulated_over_batches(name):
     """Two halves of a batch with the sum of their statistics: the loss of the whole, and its gradient in halves."""

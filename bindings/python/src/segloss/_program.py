@@ -256,7 +256,10 @@ class Frame:
         gradients: Sequence[tuple[int, Sequence[int] | None] | None],
     ) -> None:
         """The same, and gradients as below for a factor of 1."""
-        self._place(arrays, value)
+        for tensor, address in zip(self._inputs, arrays):
+            tensor.data = address
+        self._value.data = value
+        self._value_at.value = self._value_address
         self._place_gradients(gradients)
         self._statistics.value = statistics
         self._length.value = self.count

@@ -35,6 +35,10 @@ _EXTRA = """
 
 # As many combinations of shapes are remembered.
 _REMEMBERED = 128
+# What a call of a few elements looks up, once.
+_apply = _ops.Evaluate.apply
+_is_compiling = torch.compiler.is_compiling
+_transforms_are_active = torch._C._are_functorch_transforms_active
 
 
 class LossModule(torch.nn.Module):
@@ -87,7 +91,7 @@ class LossModule(torch.nn.Module):
             plan = self._plans.get(key)
             if plan is not None:
                 if plan.has_gradient and torch.is_grad_enabled():
-                    return _ops.Evaluate.apply(plan, None, *inputs)
+                    return _apply(plan, None, *inputs)
                 return _ops.forward(plan, inputs)[0]
         given, ordered = self.core._bound(*inputs, **named)
         if any([number is not None for number in given.values()]):
@@ -103,8 +107,8 @@ class LossModule(torch.nn.Module):
         self._require_sums("statistics")
         given, ordered = self.core._bound(*inputs, **named)
         with torch.no_grad():
-            arrays, _ = self._arrays(ordered)
-            return _ops.statistics(self._plan(given, ordered, arrays, False), arrays)
+            arrays, has_gradient = self._arrays(ordered)
+            return _ops.statistics(self._plan(given, ordered, arrays, has_gradient), arrays)
 
     def _run(self, given: dict[str, Any], ordered: tuple[Any, ...], statistics: Tensor | None, key: Any = None) -> Any:
         if not self.core._is_reduced and torch.is_autocast_enabled("cpu"):
@@ -128,7 +132,7 @@ class LossModule(torch.nn.Module):
         elif self.process_group is not None:
             reduction = _ops.Reduction(self.process_group)
         if has_gradient and torch.is_grad_enabled():
-            value = _ops.Evaluate.apply(plan, reduction, *arrays)
+            value = _apply(plan, reduction, *arrays)
         else:
             value, parts, *_ = _ops.forward(plan, arrays, reduction)
             value = value if parts is None else (value, parts)
@@ -204,9 +208,9 @@ class LossModule(torch.nn.Module):
 
 
 def _in_graph() -> bool:
-    if torch.compiler.is_compiling():
+    if _is_compiling():
         return True
-    if torch._C._are_functorch_transforms_active():
+    if _transforms_are_active():
         raise RuntimeError(
             "segloss: inside torch.func's transforms tensors have no memory that a loss could read; use "
             "torch.autograd.grad, and a loss with per_sample=True or reduction='none' in place of vmap"

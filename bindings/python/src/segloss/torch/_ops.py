@@ -40,7 +40,9 @@ class Plan(_program.Plan):
         # What the value and, if there is one prediction, its gradient look like: PyTorch copies that faster than it makes
         # tensors of shapes and types.
         self.value = torch.empty(self.shape, dtype=self.dtype)
-        self.is_plain = program.predictions == 1 and self.is_small and arrays[0].is_contiguous()
+        self.is_plain = has_gradient and program.predictions == 1 and self.is_small and arrays[0].is_contiguous()
+        # Of a backward: what has no gradient behind the predictions.
+        self.rest = (None,) * (program.arrays - program.predictions)
 
 
 def value_type(program: Program, prediction: Tensor, is_map: bool) -> torch.dtype:
@@ -116,7 +118,7 @@ def forward_with_gradient(
     plan: Plan, arrays: Sequence[Tensor], wanted: Sequence[bool]
 ) -> tuple[Tensor, Tensor | None, Any, int, list[Tensor | None]]:
     """Value, parts, the statistics' memory and its address, and the gradients for a factor of 1."""
-    if plan.is_plain and wanted[0]:
+    if plan.is_plain:
         gradient = torch.empty_like(arrays[0])
         gradients: list[Tensor | None] = [gradient]
         places: list[Any] = [(gradient.data_ptr(), None)]
@@ -188,20 +190,18 @@ class Evaluate(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor, *_: Any) -> Any:
         plan, _memory, at, count, gradients = ctx.call
-        predictions = plan.program.predictions
-        arrays: Any = ()
         if gradients is not None:
             ctx.call[4] = None  # it is the caller's now
             if grad_output.item() != 1:
                 gradients, plan.at_once = None, plan.is_small
         if gradients is None:
             arrays = ctx.saved_tensors
-            wanted = ctx.needs_input_grad[2 : 2 + predictions]
+            wanted = ctx.needs_input_grad[2 : 2 + plan.program.predictions]
             gradients = backward(plan, arrays, at, count, grad_output, wanted)
         if torch.is_grad_enabled():  # create_graph: what is made of these gradients has none by itself
             arrays = ctx.saved_tensors
             gradients = [None if g is None else _Once.apply(g, grad_output, *arrays) for g in gradients]
-        return None, None, *gradients, *[None] * (plan.program.arrays - predictions)
+        return None, None, *gradients, *plan.rest
 
 
 class _Once(torch.autograd.Function):
