@@ -80,7 +80,7 @@ struct BoundProgram {
                 add(segloss_tensor(), of: nil)
                 continue
             }
-            add(try Program.view(tensors[Int(map.array)], map, array: Int(map.array)), of: Int(map.array))
+            add(try Program.view(tensors + Int(map.array), map, array: Int(map.array)), of: Int(map.array))
         }
         let parameters = Parameters(tensors: views, arrays: program.map, count: Int(program.header.tensors))
 
@@ -104,7 +104,7 @@ struct BoundProgram {
         var total = 0
         isWorthKeeping = true
         for i in 0..<elements.count where elements[i] == 0 {
-            elements[i] = try LossCAPI.tensor("array", tensors[i]).count
+            elements[i] = try LossCAPI.tensor("array", tensors + i).count
             total &+= elements[i]
             isWorthKeeping = isWorthKeeping && total <= 1 << 14 && tensors[i].shape.1 <= 256
         }
@@ -141,7 +141,7 @@ struct BoundProgram {
             let map = program.map[i]
             let at = count + 1 + Int(map.array)
             guard map.array >= 0, map.array < program.header.predictions, elements[at] >= 0 else { continue }
-            let view = add(try Program.view(tensors[at], map, array: Int(map.array)), of: at)
+            let view = add(try Program.view(tensors + at, map, array: Int(map.array)), of: at)
             wanted[i] = try LossCAPI.tensor(program.entry.gradients[i], view)
         }
         var unused: [Tensor] = []
@@ -152,7 +152,7 @@ struct BoundProgram {
             guard let map = maps.first, let given = view(of: count + 1 + array) else { continue }
             // As a whole, since the channels that nobody asks for are written too.
             var whole = try LossCAPI.tensor("gradients", given)
-            try whole.requireGradient(of: LossCAPI.tensor("array", tensors[array]))
+            try whole.requireGradient(of: LossCAPI.tensor("array", tensors + array))
             guard whole.count > 0 else { continue }
             if map.channels_last != 0 { whole = whole.channelsFirst() }
             for channel in 0..<whole.shape[1] where !maps.contains(where: { $0.channel == channel }) {

@@ -114,8 +114,9 @@ struct Program {
 
     /// An array, or one of its channels, in the order of dimensions that losses have.
     static func view(
-        _ array: segloss_tensor, _ map: segloss_program_tensor, array index: Int
+        _ pointer: UnsafePointer<segloss_tensor>, _ map: segloss_program_tensor, array index: Int
     ) throws(LossError) -> segloss_tensor {
+        let array = pointer.pointee
         guard map.channels_last != 0 || map.channel >= 0 else { return array }
         guard (2...SEGLOSS_MAX_RANK).contains(array.rank) else {
             throw LossError(.rank, "array \(index): expected rank 2 to \(SEGLOSS_MAX_RANK), got \(array.rank)")
@@ -144,7 +145,7 @@ struct Program {
                     .shape, "array \(index): expected channel \(map.channel) among its channels, got \(channels)")
             }
             // A validated view of the whole array first: its offsets are those of memory.
-            _ = try tensor("array", array)
+            _ = try tensor("array", pointer)
             view.rank -= 1
             if let data = array.data, !shape.contains(0) {
                 view.data = data + Int(Int64(map.channel) * step) * Int(array.type_bits / 8)

@@ -40,24 +40,7 @@ func report(_ status: Int32, _ sentence: String, to error: UnsafeMutablePointer<
 
 func tensor(_ name: StaticString, _ pointer: UnsafePointer<segloss_tensor>?) throws(LossError) -> Tensor {
     guard let pointer else { throw LossError(.nullPointer, "\(name): expected a tensor, got NULL") }
-    try check(name, pointer.pointee)
     let t = pointer.pointee
-    // Its address is the descriptor's, whenever it is used: a program's descriptors get others between calls.
-    let address = UnsafeRawPointer(pointer).assumingMemoryBound(to: UnsafeMutableRawPointer?.self)
-    return try Tensor(
-        name, at: address, type: try elementType(name, t), shape: extents(t.shape, t.rank),
-        strides: t.flags & UInt32(SEGLOSS_DENSE) != 0 ? nil : extents(t.strides, t.rank))
-}
-
-/// One whose descriptor may be gone when it is used.
-func tensor(_ name: StaticString, _ t: segloss_tensor) throws(LossError) -> Tensor {
-    try check(name, t)
-    return try Tensor(
-        name, data: t.data, type: try elementType(name, t), shape: extents(t.shape, t.rank),
-        strides: t.flags & UInt32(SEGLOSS_DENSE) != 0 ? nil : extents(t.strides, t.rank))
-}
-
-private func check(_ name: StaticString, _ t: segloss_tensor) throws(LossError) {
     guard t.device_type == SEGLOSS_DEVICE_CPU else {
         throw LossError(
             .device, "\(name): expected memory of the CPU (device type 1), got device type \(t.device_type)")
@@ -69,6 +52,11 @@ private func check(_ name: StaticString, _ t: segloss_tensor) throws(LossError) 
     guard (0...SEGLOSS_MAX_RANK).contains(t.rank) else {
         throw LossError(.rank, "\(name): expected rank 0 to \(SEGLOSS_MAX_RANK), got \(t.rank)")
     }
+    // Its address is the descriptor's, whenever it is used: a program's descriptors get others between calls.
+    let address = UnsafeRawPointer(pointer).assumingMemoryBound(to: UnsafeMutableRawPointer?.self)
+    return try Tensor(
+        name, at: address, type: try elementType(name, t), shape: extents(t.shape, t.rank),
+        strides: t.flags & UInt32(SEGLOSS_DENSE) != 0 ? nil : extents(t.strides, t.rank))
 }
 
 func optionalTensor(

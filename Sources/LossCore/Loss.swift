@@ -92,10 +92,10 @@ extension Loss {
     }
 
     /// Passes over the inputs that value and gradient take together.
-    public var passes: Int { onePass(plan.sweep) == nil ? 2 : 1 }
+    public var passes: Int { takesOnePass(plan.sweep) ? 1 : 2 }
 
     /// A call that is refused for a value leaves the gradients as they were: then the values come first.
-    fileprivate func onePass(_ sweep: Sweep) -> Parts? { sweep.refusesValues ? nil : partsOfGradient }
+    fileprivate func takesOnePass(_ sweep: Sweep) -> Bool { partsOfGradient != nil && !sweep.refusesValues }
 
     public func requireStatistics(count: Int) throws(LossError) {
         guard count == statisticsCount else {
@@ -138,11 +138,10 @@ extension Loss {
 
 /// A loss, the gradients that are wanted, and its sweeps: what a call makes of shapes and options before it looks at memory.
 public struct PlannedLoss<L: Loss> {
-    public let loss: L
+    private let loss: L
     private let predictions: [Tensor]
     private let constants: [Tensor]
     let gradients: [Tensor?]
-    private let hasGradient: Bool
     /// Of the statistics.
     private let sweep: Sweep
     private let gradientSweep: Sweep?
@@ -153,11 +152,10 @@ public struct PlannedLoss<L: Loss> {
         self.loss = loss
         (predictions, constants) = (loss.predictions, loss.constants)
         self.gradients = gradients
-        hasGradient = gradients.contains { $0 != nil }
         var sweep = loss.plan.sweep
         sweep.checksValues = true
         self.sweep = sweep
-        guard hasGradient else {
+        guard gradients.contains(where: { $0 != nil }) else {
             (gradientSweep, bothSweep) = (nil, nil)
             return
         }
@@ -168,13 +166,10 @@ public struct PlannedLoss<L: Loss> {
         writing.outputs = outputs
         gradientSweep = writing
         sweep.outputs = outputs
-        bothSweep = loss.onePass(sweep) == nil ? nil : sweep
+        bothSweep = loss.takesOnePass(sweep) ? sweep : nil
     }
 
-    public func statistics() throws(LossError) -> [Double] {
-        if let loss = try loss.prepared() { return try statistics(loss) }
-        return try statistics(loss)
-    }
+    public func statistics() throws(LossError) -> [Double] { try statistics(loss.prepared() ?? loss) }
 
     public func finish(_ statistics: [Double], gradOutput: Double) throws(LossError) -> L.Parts {
         try requireNoOverlap()
@@ -185,15 +180,13 @@ public struct PlannedLoss<L: Loss> {
 
     public func evaluate(gradOutput: Double) throws(LossError) -> (statistics: [Double], parts: L.Parts) {
         try requireNoOverlap()
-        if let loss = try loss.prepared() { return try evaluate(loss, gradOutput) }
-        return try evaluate(loss, gradOutput)
+        return try evaluate(loss.prepared() ?? loss, gradOutput)
     }
 
     /// The gradients of parts that somebody has made.
     func writeGradients(_ parts: L.Parts, _ gradOutput: Double) throws(LossError) {
-        guard hasGradient else { return }
-        if let loss = try loss.prepared() { return try write(loss, parts, gradOutput) }
-        try write(loss, parts, gradOutput)
+        guard gradientSweep != nil else { return }
+        try write(loss.prepared() ?? loss, parts, gradOutput)
     }
 
     private func statistics(_ loss: L) throws(LossError) -> [Double] { try swept(sweep, loss) { loss.accumulate($0) } }

@@ -40,14 +40,9 @@ extension Sweep {
                             tensor.data + tensor.offset(of: index) * tensor.type.bytes, 1, one, 1)
                         return isDouble ? one.load(as: Double.self) : Double(one.load(as: Float.self))
                     }
-                    if let positions, i < positions.classes,
-                        !(0..<positions.classes).contains(where: { c in
-                            if let ignored = positions.ignored, value(of: ignored.operand + c) == ignored.value {
-                                return false
-                            }
-                            guard let masks = positions.masks, execution.nonFinite == .skipMasked else { return true }
-                            return value(of: masks + c) != 0
-                        })
+                    // (Only non-finite values of these are refused, and then masked ones too.)
+                    if let positions, i < positions.classes, let ignored = positions.ignored,
+                        (0..<positions.classes).allSatisfy({ value(of: ignored.operand + $0) == ignored.value })
                     {
                         continue
                     }

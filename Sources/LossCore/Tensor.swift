@@ -361,9 +361,5 @@ struct Layout {
                 strides.append(tensor.strides[i])
             }
         }
-        if shape.rank == 0 {
-            shape.append(1)
-            strides.append(1)
-        }
     }
 }

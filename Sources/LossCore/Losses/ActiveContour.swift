@@ -95,7 +95,7 @@ public struct ActiveContourLoss: Loss {
 
     /// A strip and its halo, from the image row `first` on: p, and of logits also 1 − p and the logits.
     private struct Map {
-        var first = 0
+        var first: Int
         var p: UnsafeRawPointer
         var q, x: UnsafeRawPointer?
     }

@@ -221,8 +221,7 @@ public struct BoundaryLoss: ItemLoss {
             // The gradient's planes are scratch until then: of 32 rows at least, which is room for two more of a tile.
             kernels.softmax(
                 b.inputs(from: 0), loss.classes, plane(2 * loss.classes, 0), plane(0, 0), plane(loss.classes, 0),
-                b.pitch,
-                all.count * n)
+                b.pitch, all.count * n)
         }
 
         func softmaxGradient() {
