@@ -65,25 +65,25 @@ func keep<V: Vector>(_: V.Type, _ a: In, _ m: In, _ out: Out, _ n: Int) {
 
 @inline(__always)
 func isBinary<V: Vector>(_: V.Type, _ a: In, _ n: Int) -> Bool {
-    none(V.self, n) { i in
+    all(V.self, n) { i in
         let a = V.load(a, i)
-        return V.not(V.or(V.equal(a, V(0)), V.equal(a, V(1))))
+        return V.or(V.equal(a, V(0)), V.equal(a, V(1)))
     }
 }
 
 @inline(__always)
 func isProbability<V: Vector>(_: V.Type, _ a: In, _ exempt: Double, _ n: Int) -> Bool {
     let exempt = V(exempt)
-    return none(V.self, n) { i in
-        // Clamping changes it, or it is NaN.
+    return all(V.self, n) { i in
+        // Clamping changes none, and NaN is not equal to itself.
         let a = V.load(a, i)
-        return V.not(V.or(V.equal(V.max(V(0), V.min(V(1), a)), a), V.equal(a, exempt)))
+        return V.or(V.equal(V.max(V(0), V.min(V(1), a)), a), V.equal(a, exempt))
     }
 }
 
 @inline(__always)
 func isFinite<V: Vector>(_: V.Type, _ a: In, _ n: Int) -> Bool {
-    none(V.self, n) { i in V.not(V.less(V.load(a, i).magnitude, V(Double.infinity))) }
+    all(V.self, n) { i in V.less(V.load(a, i).magnitude, V(Double.infinity)) }
 }
 
 @inline(__always)

@@ -92,14 +92,17 @@ func inside<V: Vector>(_: V.Type, _ i: Int, _ count: Int) -> V.Bits {
     V.less(V(Double(i &- count)) + V.positions, V(0))
 }
 
-/// True if the mask of no group has a lane set.
+/// True if the masks of all groups have all lanes set.
 @inline(__always)
-func none<V: Vector>(_: V.Type, _ n: Int, _ body: (Int) -> V.Bits) -> Bool {
-    var found = V.not(V.equal(V(0), V(0)))
+func all<V: Vector>(_: V.Type, _ n: Int, _ body: (Int) -> V.Bits) -> Bool {
+    // Two, as the compiler takes a mask that joins two groups apart.
+    var even = V.whole(-1)
+    var odd = even
     var i = 0
     while i < n {
-        found = V.or(found, V.or(body(i), body(i &+ 16)))
+        even = V.and(even, body(i))
+        odd = V.and(odd, body(i &+ 16))
         i &+= 32
     }
-    return !V.any(found)
+    return !V.any(V.not(V.and(even, odd)))
 }

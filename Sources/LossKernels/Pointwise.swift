@@ -27,10 +27,10 @@ func ones<V: Vector>(_: V.Type, _ count: Int, _ out: Out, _ n: Int) {
 func areLabels<V: Vector>(_: V.Type, _ a: In, _ classes: Double, _ ignored: Double, _ n: Int) -> Bool {
     let classes = V(classes)
     let ignored = V(ignored)
-    return none(V.self, n) { i in
+    return all(V.self, n) { i in
         let a = V.load(a, i)
         let inside = V.and(V.not(V.less(a, V(0))), V.and(V.less(a, classes), V.equal(a.truncated(), a)))
-        return V.not(V.or(inside, V.equal(a, ignored)))
+        return V.or(inside, V.equal(a, ignored))
     }
 }
 

@@ -110,11 +110,13 @@ struct V32: Vector {
     }
     @inline(__always) static func orderGreater(_ a: Bits, _ b: Bits) -> Bits { unsafeBitCast(a .> b, to: Bits.self) }
     @inline(__always) static func orderEqual(_ a: Bits, _ b: Bits) -> Bits { unsafeBitCast(a .== b, to: Bits.self) }
-    @inline(__always) static func keys(_ orders: Bits, above shift: Int, exceed prefix: UInt64) -> Bits {
+    @inline(__always) static func heads(_ orders: Bits, above shift: Int) -> Bits {
+        orders &>> Bits(repeating: Int32(truncatingIfNeeded: shift))
+    }
+    @inline(__always) static func head(_ prefix: UInt64, above shift: Int) -> Bits {
         // Orders are signed: half the range of the shifted keys lies between the two.
-        let shift = Int32(truncatingIfNeeded: shift)
-        let signed = Int32(truncatingIfNeeded: prefix) &+ (Int32.min &>> shift)
-        return orderGreater(orders &>> Bits(repeating: shift), Bits(repeating: signed))
+        let lowest = Int32.min &>> Int32(truncatingIfNeeded: shift)
+        return Bits(repeating: Int32(truncatingIfNeeded: prefix) &+ lowest)
     }
 
     @inline(__always) static func loadBits(_ from: UnsafeRawPointer, _ index: Int) -> Bits {

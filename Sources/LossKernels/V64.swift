@@ -92,11 +92,13 @@ struct V64: Vector {
     }
     @inline(__always) static func orderGreater(_ a: Bits, _ b: Bits) -> Bits { unsafeBitCast(a .> b, to: Bits.self) }
     @inline(__always) static func orderEqual(_ a: Bits, _ b: Bits) -> Bits { unsafeBitCast(a .== b, to: Bits.self) }
-    @inline(__always) static func keys(_ orders: Bits, above shift: Int, exceed prefix: UInt64) -> Bits {
+    @inline(__always) static func heads(_ orders: Bits, above shift: Int) -> Bits {
+        orders &>> Bits(repeating: Int64(truncatingIfNeeded: shift))
+    }
+    @inline(__always) static func head(_ prefix: UInt64, above shift: Int) -> Bits {
         // Orders are signed: half the range of the shifted keys lies between the two.
-        let shift = Int64(truncatingIfNeeded: shift)
-        let signed = Int64(truncatingIfNeeded: prefix) &+ (Int64.min &>> shift)
-        return orderGreater(orders &>> Bits(repeating: shift), Bits(repeating: signed))
+        let lowest = Int64.min &>> Int64(truncatingIfNeeded: shift)
+        return Bits(repeating: Int64(truncatingIfNeeded: prefix) &+ lowest)
     }
 
     @inline(__always) static func loadBits(_ from: UnsafeRawPointer, _ index: Int) -> Bits {

@@ -52,8 +52,9 @@ protocol Vector: Terms {
     static func value(ofKey key: UInt64) -> Double
     static func orderGreater(_ a: Bits, _ b: Bits) -> Bits
     static func orderEqual(_ a: Bits, _ b: Bits) -> Bits
-    /// Where the keys without their last `shift` bits exceed `prefix`.
-    static func keys(_ orders: Bits, above shift: Int, exceed prefix: UInt64) -> Bits
+    /// Orders of the keys without their last `shift` bits, to be compared with those of `prefix`.
+    static func heads(_ orders: Bits, above shift: Int) -> Bits
+    static func head(_ prefix: UInt64, above shift: Int) -> Bits
 
     // Whole numbers as wide as the elements.
     static func loadBits(_ from: UnsafeRawPointer, _ index: Int) -> Bits
