@@ -54,6 +54,7 @@ final class SelectionTests: XCTestCase {
             uniform,
             (0..<n).map { Double($0 % 5) },  // ties everywhere
             [Double](repeating: 0.25, count: n),  // nothing but ties
+            (0..<n).map { Double($0 / 40 % 7) },  // runs of them
             uniform.map { $0 < 0.5 ? 0 : -$0 },  // signs, and zeros
             uniform.enumerated().map { $0 % 100 == 7 ? .nan : $1 },
             uniform.enumerated().map { $0 % 100 == 7 ? -.infinity : $0 % 100 == 8 ? .infinity : $1 },
