@@ -37,7 +37,6 @@ MOODS = {
     "warm": "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=68719476736:glibc.malloc.hugetlb=1",
 }
 
-STUDIES = 0.25  # the share of time of the studies, beside the processes' weights
 GRACE = 60  # seconds that a process may run over its time before it is ended
 
 
@@ -142,6 +141,7 @@ class Run:
         self.processes = [p for p in self.processes if p.mood in moods] or [
             plan.Process("default", p.threads, p.jobs, p.weight) for p in self.processes[:1]
         ]
+        self.effort = effort
         self.has_studies = not (args.selects or args.no_studies)
         self.start = time.monotonic()
         self.end = self.start + 60 * minutes
@@ -153,7 +153,6 @@ class Run:
             seed=args.seed,
             studies=None,
         )
-        self.effort = effort
         date = datetime.datetime.now().astimezone().replace(microsecond=0)
         self.common = {"date": date.isoformat(), "set": self.set, **machine()}
         self.failures: list[str] = []
@@ -163,7 +162,9 @@ class Run:
         """Runs it all; yields what is being done, and how much of all is."""
         parts = [(p.weight, p.mood, p.threads or self.everyone, p.jobs) for p in self.processes]
         if self.has_studies:
-            parts.append((STUDIES, "warm" if self.processes[0].mood != "default" else "default", self.everyone, ()))
+            parts.append(
+                (self.effort.studies, "warm" if self.processes[0].mood != "default" else "default", self.everyone, ())
+            )
         total, passed = sum(weight for weight, *_ in parts), 0.0
         for weight, mood, threads, jobs in parts:
             seconds = (self.end - time.monotonic()) * weight / (total - passed)
@@ -271,7 +272,7 @@ class Run:
         place = {**common, "study": event["study"], "case": event["case"], "contender": report.OWN, "mode": "step",
                  "dtype": "float32", "targets": "float"}  # fmt: skip
         if not event["points"]:
-            yield {**place, "status": "skipped", "note": "not measured: the run's time was over"}
+            yield {**place, "status": "skipped", "note": f"not measured: {event['why']}"}
         for point in event["points"]:
             yield {
                 **place, "status": "measured", "parameter": point["parameter"], "shape": point["pixels"],

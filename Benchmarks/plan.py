@@ -52,13 +52,15 @@ class Effort:
     """Sizes of the study of growing work, as powers of two."""
     growing: tuple[str, ...]
     """Its losses."""
+    studies: float
+    """The share of time of the studies, beside the processes' weights."""
 
 
 EFFORTS = {
-    "quick": Effort(4.5, rounds=3, budget=0.2, box=12, growth=(18, 24), growing=("dice", "boundary")),
+    "quick": Effort(4.5, rounds=3, budget=0.2, box=12, growth=(18, 24), growing=("dice", "boundary"), studies=0.25),
     "full": Effort(
-        38.5, rounds=4, budget=0.3, box=40, growth=(16, 18, 20, 24, 26),
-        growing=("bce", "dice", "structure", "contour", "boundary", "db-bce"),
+        38.5, rounds=4, budget=0.3, box=40, growth=(16, 18, 20, 24, 26, 28),
+        growing=("bce", "dice", "structure", "contour", "boundary", "db-bce"), studies=0.5,
     ),
 }  # fmt: skip
 

@@ -6,7 +6,9 @@ Points of a group take turns, and each is shown beside the first of them.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,14 +32,26 @@ class Group:
     study: str
     case: str
     points: list[Point]
+    why: str = ""
+    """Why there are none."""
+
+
+def pages(case: str, count: int) -> Inputs:
+    """Inputs of 256 x 256."""
+    return CASES[case].inputs((count, {"boundary": 2, "db-bce": 3}.get(case, 1), PAGE, PAGE), 1)
 
 
 def inputs_of(case: str, pixels: int) -> Inputs:
-    """Pages of 256 x 256 until there are as many pixels; 16 different ones at most."""
+    """Pages until there are as many pixels; 16 different ones at most."""
     count = pixels // PAGE**2
-    channels = {"boundary": 2, "db-bce": 3}.get(case, 1)
-    made = CASES[case].inputs((min(count, 16), channels, PAGE, PAGE), 1)
-    return {name: np.concatenate([a] * -(-count // len(a)))[:count] for name, a in made.items()}
+    return {name: np.concatenate([a] * -(-count // len(a)))[:count] for name, a in pages(case, min(count, 16)).items()}
+
+
+def fits(case: str, pixels: int) -> bool:
+    """Whether inputs and gradient are at most two thirds of the memory that is free."""
+    sizes = [array.nbytes for array in pages(case, 1).values()]
+    free = int(re.search(r"MemAvailable: +(\d+)", Path("/proc/meminfo").read_text())[1]) * 1024
+    return pixels // PAGE**2 * (sum(sizes) + sizes[0]) <= free * 2 / 3
 
 
 def step(case: str, inputs: Inputs, threads: int, **options: Any) -> Callable[[], Any]:
@@ -57,6 +71,9 @@ def groups(growth: tuple[int, ...], growing: tuple[str, ...], everyone: int) -> 
     for case in growing:
         reference = step(case, inputs_of(case, 2**REFERENCE), everyone)
         for power in growth:
+            if not fits(case, 2**power):
+                yield Group("growth", case, [], f"2^{power} pixels do not fit into the memory that is free")
+                continue
             points = [Point(f"2^{REFERENCE}", reference, 2**REFERENCE, everyone)]
             points.append(Point(f"2^{power}", step(case, inputs_of(case, 2**power), everyone), 2**power, everyone))
             yield Group("growth", case, points)
