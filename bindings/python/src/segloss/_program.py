@@ -242,9 +242,7 @@ class Frame:
 
     def forward(self, arrays: Sequence[int], value: int | None, statistics: int | None) -> None:
         """Fills the value at an address, `parts`, and the statistics at an address."""
-        self._place(arrays, value)
-        self._statistics.value = statistics
-        self._length.value = self.count if statistics else 0
+        self._place(arrays, value, statistics, self.count if statistics else 0)
         if status := _abi.forward(*self._for_forward):
             self.program.check(status, self._error)
 
@@ -256,21 +254,14 @@ class Frame:
         gradients: Sequence[tuple[int, Sequence[int] | None] | None],
     ) -> None:
         """The same, and gradients as below for a factor of 1."""
-        for tensor, address in zip(self._inputs, arrays):
-            tensor.data = address
-        self._value.data = value
-        self._value_at.value = self._value_address
+        self._place(arrays, value, statistics, self.count)
         self._place_gradients(gradients)
-        self._statistics.value = statistics
-        self._length.value = self.count
         if status := _abi.value_and_gradient(*self._for_both):
             self.program.check(status, self._error)
 
     def value(self, arrays: Sequence[int], value: int | None, statistics: int, length: int) -> None:
         """Fills the value and `parts` from statistics, of one batch or of several one after the other."""
-        self._place(arrays, value)
-        self._statistics.value = statistics
-        self._length.value = length
+        self._place(arrays, value, statistics, length)
         if status := _abi.value(*self._for_forward):
             self.program.check(status, self._error)
 
@@ -291,19 +282,18 @@ class Frame:
         if factor_strides is not None:
             self._factor.flags = 0
             self._factor.strides[: len(factor_strides)] = factor_strides
-        for tensor, address in zip(self._inputs, arrays):
-            tensor.data = address
+        self._place(arrays, None, statistics, length)
         self._place_gradients(gradients)
-        self._statistics.value = statistics
-        self._length.value = length
         if status := _abi.gradient(*self._for_gradient):
             self.program.check(status, self._error)
 
-    def _place(self, arrays: Sequence[int], value: int | None) -> None:
+    def _place(self, arrays: Sequence[int], value: int | None, statistics: int | None, length: int) -> None:
         for tensor, address in zip(self._inputs, arrays):
             tensor.data = address
         self._value.data = value
         self._value_at.value = None if value is None else self._value_address
+        self._statistics.value = statistics
+        self._length.value = length
 
     def _place_gradients(self, gradients: Sequence[tuple[int, Sequence[int] | None] | None]) -> None:
         for i, gradient in enumerate(gradients):
