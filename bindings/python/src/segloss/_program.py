@@ -170,6 +170,13 @@ class Plan:
         self.value_type = frame.value_type
         self.returns_parts = program.returns_parts
 
+    def serves(self, factor: float) -> bool:
+        """Whether gradients made for a factor of 1 are those for this one; if not, later calls leave them to the backward."""
+        if factor == 1:
+            return True
+        self.at_once = self.is_small
+        return False
+
     def frame(self) -> Frame:
         """One that nobody else uses; to be released."""
         try:

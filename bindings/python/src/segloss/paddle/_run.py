@@ -248,8 +248,8 @@ class _Loss(PyLayer):
         call = ctx.call
         call.check_unchanged()
         gradients, call.gradients = call.gradients, None  # they are the caller's now
-        if gradients is not None and factor.item() != 1:
-            gradients, call.plan.at_once = None, call.plan.is_small
+        if gradients is not None and not call.plan.serves(factor.item()):
+            gradients = None
         if gradients is None:
             gradients = call.gradient(factor, addressof(call.statistics))
         if paddle.is_grad_enabled():  # create_graph
