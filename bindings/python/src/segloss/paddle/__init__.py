@@ -60,19 +60,18 @@ class Loss(paddle.nn.Layer):
         self._core = self._of(*arguments, **named)
         # Whether a call is its tensors and gives one: nearly every one is then like one before.
         self._is_plain = self._core.origin is None and self._core._returned is None
-        self._plans: dict[Any, _run.Plan] = {}
+        self._plans = _run.Plans()
 
     def __getstate__(self) -> Any:
-        return {**self.__dict__, "_plans": {}}  # those are about this process's memory
+        return {**self.__dict__, "_plans": _run.Plans()}  # those are about this process's memory
 
     def _call(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
         if named or not self._is_plain or not paddle.in_dynamic_mode():
             return _value(self._core, inputs, named)
         try:
-            key = _run.kinds(inputs)
+            plan = self._plans.find(inputs)
         except AttributeError:  # not all of them tensors
             return _value(self._core, inputs, named)
-        plan = self._plans.get(key)
         if plan is not None:
             return _run.run(plan, inputs)
         given, ordered = self._core._bound(*inputs)
@@ -81,9 +80,7 @@ class Loss(paddle.nn.Layer):
         is_in_order = len(inputs) == program.arrays and all(a is b for a, b in zip(inputs, ordered))
         # One whose target wants a gradient, which is refused where gradients are made, is looked at each time.
         if is_in_order and all(array.stop_gradient for array in inputs[program.predictions :]):
-            if len(self._plans) >= _run.REMEMBERED:
-                self._plans.clear()
-            self._plans[key] = _run.planned(program, inputs)
+            self._plans.keep(_run.planned(program, inputs), inputs)
         return value
 
     def extra_repr(self) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import itertools
 import weakref
@@ -26,8 +27,8 @@ if not hasattr(paddle.static, "register_op"):
 TYPES = {getattr(paddle, name): codes for name, codes in _CODES.items()}
 _OF_TYPE = {codes: dtype for dtype, codes in TYPES.items()}
 _CPU = paddle.CPUPlace()
-# As many combinations of shapes are remembered.
-REMEMBERED = 256
+# As many programs, and kinds of arrays for each, are remembered.
+_REMEMBERED = 256
 _HAS_DEVICES = (
     paddle.is_compiled_with_cuda() or paddle.is_compiled_with_xpu() or bool(paddle.device.get_all_custom_device_type())
 )
@@ -79,12 +80,31 @@ class Plan(_program.Plan):
             program, [_tensor(array, None if array.is_contiguous() else array.strides) for array in arrays]
         )
         self.dtype = _OF_TYPE[self.value_type]
+        self.value_extents = list(self.shape)
+        # What reads a factor's memory: tensor.item() takes as long as the loss of a few elements.
+        self.factor = ctypes.c_double if self.value_type == (2, 64) else ctypes.c_float
+        self.kinds = [
+            (a.shape, a.dtype, a.stop_gradient, None if a.is_contiguous() else list(a.strides)) for a in arrays
+        ]
         # Shape, type and strides of each gradient that is wanted; they are dense, and None where the prediction is too.
         self.gradients = [
             None if a.stop_gradient else (a.shape, a.dtype, None if a.is_contiguous() else _dense(a.shape))
             for a in arrays[: program.predictions]
         ]
         self.has_gradient = any(self.gradients)
+
+    def fits(self, arrays: Sequence[Any]) -> bool:
+        """Whether it is one for these; each look at a tensor costs, so none is made twice."""
+        if len(arrays) != len(self.kinds):
+            return False
+        for array, (shape, dtype, stop_gradient, strides) in zip(arrays, self.kinds):
+            if array.shape != shape or array.dtype is not dtype or array.stop_gradient is not stop_gradient:
+                return False
+            if not array.is_contiguous() if strides is None else array.strides != strides:
+                return False
+            if _HAS_DEVICES and not array.place.is_cpu_place():
+                return False
+        return True
 
     def empty_gradients(self) -> tuple[list[paddle.Tensor | None], list[Any]]:
         """Those that are wanted, to be written, and where they are."""
@@ -112,16 +132,42 @@ def kinds(arrays: Sequence[paddle.Tensor]) -> tuple[Any, ...]:
     return (found, [a.place.is_cpu_place() for a in arrays].count(True)) if _HAS_DEVICES else found
 
 
-_plans: dict[Any, Plan] = {}
+class Plans:
+    """Plans by the kinds of arrays that they are for. The last one is tried first, which takes no key."""
+
+    __slots__ = ("_known", "_last")
+
+    def __init__(self) -> None:
+        self._known: dict[Any, Plan] = {}
+        self._last: Plan | None = None
+
+    def find(self, arrays: Sequence[paddle.Tensor]) -> Plan | None:
+        plan = self._last
+        if plan is None or not plan.fits(arrays):
+            plan = self._known.get(kinds(arrays))
+            if plan is not None:
+                self._last = plan
+        return plan
+
+    def keep(self, plan: Plan, arrays: Sequence[paddle.Tensor]) -> None:
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        self._known[kinds(arrays)] = self._last = plan
+
+
+_plans: dict[Program, Plans] = {}
 
 
 def planned(program: Program, arrays: Sequence[paddle.Tensor]) -> Plan:
-    key = program, kinds(arrays)
-    plan = _plans.get(key)
-    if plan is None:
-        if len(_plans) >= REMEMBERED:
+    plans = _plans.get(program)
+    if plans is None:
+        if len(_plans) >= _REMEMBERED:
             _plans.clear()
-        plan = _plans[key] = Plan(program, arrays)
+        plans = _plans[program] = Plans()
+    plan = plans.find(arrays)
+    if plan is None:
+        plan = Plan(program, arrays)
+        plans.keep(plan, arrays)
     return plan
 
 
@@ -163,7 +209,7 @@ class _Call:
     def value(self, with_gradients: bool = False) -> paddle.Tensor:
         """The value; `statistics`, `gradients` for a factor of 1 and `parts`, as numbers, if they are asked for."""
         plan = self.plan
-        value = _C_ops.empty(list(plan.shape), plan.dtype, _CPU)
+        value = _C_ops.empty(plan.value_extents, plan.dtype, _CPU)
         statistics = self.statistics = plan.statistics()
         at = addressof(statistics) if plan.count else None
         frame = plan.frame()
@@ -195,10 +241,11 @@ class _Call:
         frame.release()
         return gradients
 
+    def versions_now(self) -> list[int]:
+        return [array._inplace_version() for array in self.arrays]  # the property of that name is Python
+
     def check_unchanged(self) -> None:
-        if self.versions != [array.inplace_version for array in self.arrays] or (
-            self.addresses != [array.data_ptr() for array in self.arrays]
-        ):
+        if self.versions != self.versions_now() or self.addresses != [array.data_ptr() for array in self.arrays]:
             raise RuntimeError(f"{self.plan.program.name}: an input was modified in place after the loss had read it")
 
 
@@ -240,17 +287,16 @@ class _Loss(PyLayer):
     def forward(ctx: Any, call: Any, guard: Any, *predictions: Any) -> Any:
         ctx.call = call
         guard.context = weakref.ref(ctx)
-        call.versions = [array.inplace_version for array in call.arrays]
+        call.versions = call.versions_now()
         return call.value(call.plan.at_once)
 
     @staticmethod
     def backward(ctx: Any, factor: Any) -> Any:
         call = ctx.call
-        call.check_unchanged()
+        plan = call.plan
         gradients, call.gradients = call.gradients, None  # they are the caller's now
-        if gradients is not None and not call.plan.serves(factor.item()):
-            gradients = None
-        if gradients is None:
+        if gradients is None or not plan.serves(plan.factor.from_address(factor.data_ptr()).value):
+            call.check_unchanged()
             gradients = call.gradient(factor, addressof(call.statistics))
         if paddle.is_grad_enabled():  # create_graph
             gradients = [
