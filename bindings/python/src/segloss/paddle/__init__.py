@@ -80,7 +80,7 @@ class Loss(paddle.nn.Layer):
         is_in_order = len(inputs) == program.arrays and all(a is b for a, b in zip(inputs, ordered))
         # One whose target wants a gradient, which is refused where gradients are made, is looked at each time.
         if is_in_order and all(array.stop_gradient for array in inputs[program.predictions :]):
-            self._plans.keep(_run.planned(program, inputs), inputs)
+            self._plans.keep(_run.planned(program, inputs))
         return value
 
     def extra_repr(self) -> Any:

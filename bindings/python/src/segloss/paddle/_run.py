@@ -83,28 +83,13 @@ class Plan(_program.Plan):
         self.value_extents = list(self.shape)
         # What reads a factor's memory: tensor.item() takes as long as the loss of a few elements.
         self.factor = ctypes.c_double if self.value_type == (2, 64) else ctypes.c_float
-        self.kinds = [
-            (a.shape, a.dtype, a.stop_gradient, None if a.is_contiguous() else list(a.strides)) for a in arrays
-        ]
+        self.kinds = kinds(arrays)
         # Shape, type and strides of each gradient that is wanted; they are dense, and None where the prediction is too.
         self.gradients = [
             None if a.stop_gradient else (a.shape, a.dtype, None if a.is_contiguous() else _dense(a.shape))
             for a in arrays[: program.predictions]
         ]
         self.has_gradient = any(self.gradients)
-
-    def fits(self, arrays: Sequence[Any]) -> bool:
-        """Whether it is one for these; each look at a tensor costs, so none is made twice."""
-        if len(arrays) != len(self.kinds):
-            return False
-        for array, (shape, dtype, stop_gradient, strides) in zip(arrays, self.kinds):
-            if array.shape != shape or array.dtype is not dtype or array.stop_gradient is not stop_gradient:
-                return False
-            if not array.is_contiguous() if strides is None else array.strides != strides:
-                return False
-            if _HAS_DEVICES and not array.place.is_cpu_place():
-                return False
-        return True
 
     def empty_gradients(self) -> tuple[list[paddle.Tensor | None], list[Any]]:
         """Those that are wanted, to be written, and where they are."""
@@ -121,38 +106,33 @@ class Plan(_program.Plan):
         return gradients, places
 
 
-def kinds(arrays: Sequence[paddle.Tensor]) -> tuple[Any, ...]:
-    """What a plan depends on. Types by their identities: Paddle has one object for each, which is slow to hash."""
-    found = tuple(
-        [
-            (id(a.dtype), tuple(a.shape), None if a.is_contiguous() else tuple(a.strides), a.stop_gradient)
-            for a in arrays
-        ]
-    )
-    return (found, [a.place.is_cpu_place() for a in arrays].count(True)) if _HAS_DEVICES else found
+def kinds(arrays: Sequence[paddle.Tensor]) -> list[Any]:
+    """What a plan depends on, to be compared."""
+    found = [(a.shape, a.dtype, a.stop_gradient, a.is_contiguous() or a.strides) for a in arrays]
+    return [*found, [a.place.is_cpu_place() for a in arrays]] if _HAS_DEVICES else found
 
 
 class Plans:
-    """Plans by the kinds of arrays that they are for. The last one is tried first, which takes no key."""
+    """Plans by the kinds of arrays that they are for. The last one is tried first: comparing costs less than hashing."""
 
     __slots__ = ("_known", "_last")
 
     def __init__(self) -> None:
-        self._known: dict[Any, Plan] = {}
+        self._known: dict[str, Plan] = {}
         self._last: Plan | None = None
 
     def find(self, arrays: Sequence[paddle.Tensor]) -> Plan | None:
-        plan = self._last
-        if plan is None or not plan.fits(arrays):
-            plan = self._known.get(kinds(arrays))
+        found, plan = kinds(arrays), self._last
+        if plan is None or plan.kinds != found:
+            plan = self._known.get(repr(found))
             if plan is not None:
                 self._last = plan
         return plan
 
-    def keep(self, plan: Plan, arrays: Sequence[paddle.Tensor]) -> None:
+    def keep(self, plan: Plan) -> None:
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
-        self._known[kinds(arrays)] = self._last = plan
+        self._known[repr(plan.kinds)] = self._last = plan
 
 
 _plans: dict[Program, Plans] = {}
@@ -167,7 +147,7 @@ def planned(program: Program, arrays: Sequence[paddle.Tensor]) -> Plan:
     plan = plans.find(arrays)
     if plan is None:
         plan = Plan(program, arrays)
-        plans.keep(plan, arrays)
+        plans.keep(plan)
     return plan
 
 
@@ -175,9 +155,9 @@ def run(plan: Plan, arrays: Sequence[paddle.Tensor]) -> Any:
     """The value, or the value and the parts if the call returns them."""
     call = _Call(plan, arrays)
     if plan.has_gradient and paddle.is_grad_enabled():
-        guard = _Guard(plan.program.name)
-        value = _Loss.apply(call, guard, *arrays[: plan.program.predictions])
-        value.register_hook(guard)
+        guard = call.guard = _Guard(plan.program.name)
+        value = _Loss.apply(call, *arrays[: plan.program.predictions])
+        value._register_grad_hook(guard)  # register_hook without what can take it away again
     else:
         value = call.value()
     return (value, _Parts(call.parts, plan.dtype)) if plan.returns_parts else value
@@ -197,7 +177,7 @@ class _Parts:
 class _Call:
     """One call on tensors, and what its gradient will need."""
 
-    __slots__ = ("addresses", "arrays", "gradients", "parts", "plan", "statistics", "versions")
+    __slots__ = ("addresses", "arrays", "gradients", "guard", "parts", "plan", "statistics", "versions")
     gradients: list[paddle.Tensor | None] | None
     versions: list[int]
 
@@ -284,9 +264,9 @@ def _tensor(array: Any, strides: Sequence[int] | None) -> Any:
 
 class _Loss(PyLayer):
     @staticmethod
-    def forward(ctx: Any, call: Any, guard: Any, *predictions: Any) -> Any:
+    def forward(ctx: Any, call: Any, *predictions: Any) -> Any:
         ctx.call = call
-        guard.context = weakref.ref(ctx)
+        call.guard.context = weakref.ref(ctx)
         call.versions = call.versions_now()
         return call.value(call.plan.at_once)
 
