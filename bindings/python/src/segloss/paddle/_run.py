@@ -27,6 +27,9 @@ if not hasattr(paddle.static, "register_op"):
 TYPES = {getattr(paddle, name): codes for name, codes in _CODES.items()}
 _OF_TYPE = {codes: dtype for dtype, codes in TYPES.items()}
 _CPU = paddle.CPUPlace()
+# Called through map(): Paddle's own methods, without a frame of Python for each array.
+_address = paddle.Tensor.data_ptr
+_version = paddle.Tensor._inplace_version
 # As many programs, and kinds of arrays for each, are remembered.
 _REMEMBERED = 256
 _HAS_DEVICES = (
@@ -108,8 +111,26 @@ class Plan(_program.Plan):
 
 def kinds(arrays: Sequence[paddle.Tensor]) -> list[Any]:
     """What a plan depends on, to be compared."""
-    found = [(a.shape, a.dtype, a.stop_gradient, a.is_contiguous() or a.strides) for a in arrays]
-    return [*found, [a.place.is_cpu_place() for a in arrays]] if _HAS_DEVICES else found
+    return [
+        (
+            a.shape,
+            a.dtype,
+            a.stop_gradient,
+            a.is_contiguous() or a.strides,
+            not _HAS_DEVICES or a.place.is_cpu_place(),
+        )
+        for a in arrays
+    ]
+
+
+def _key(kinds: list[Any]) -> Any:
+    """The same, to be hashed. Types by their identities: Paddle has one object for each, which is slow to hash."""
+    return tuple(
+        [
+            (tuple(shape), id(dtype), stop_gradient, strides if strides is True else tuple(strides), is_here)
+            for shape, dtype, stop_gradient, strides, is_here in kinds
+        ]
+    )
 
 
 class Plans:
@@ -118,13 +139,13 @@ class Plans:
     __slots__ = ("_known", "_last")
 
     def __init__(self) -> None:
-        self._known: dict[str, Plan] = {}
+        self._known: dict[Any, Plan] = {}
         self._last: Plan | None = None
 
     def find(self, arrays: Sequence[paddle.Tensor]) -> Plan | None:
         found, plan = kinds(arrays), self._last
         if plan is None or plan.kinds != found:
-            plan = self._known.get(repr(found))
+            plan = self._known.get(_key(found))
             if plan is not None:
                 self._last = plan
         return plan
@@ -132,7 +153,7 @@ class Plans:
     def keep(self, plan: Plan) -> None:
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
-        self._known[repr(plan.kinds)] = self._last = plan
+        self._known[_key(plan.kinds)] = self._last = plan
 
 
 _plans: dict[Program, Plans] = {}
@@ -184,7 +205,7 @@ class _Call:
     def __init__(self, plan: Plan, arrays: Sequence[paddle.Tensor]):
         self.plan = plan
         self.arrays = arrays
-        self.addresses = [array.data_ptr() for array in arrays]
+        self.addresses = list(map(_address, arrays))
 
     def value(self, with_gradients: bool = False) -> paddle.Tensor:
         """The value; `statistics`, `gradients` for a factor of 1 and `parts`, as numbers, if they are asked for."""
@@ -221,11 +242,8 @@ class _Call:
         frame.release()
         return gradients
 
-    def versions_now(self) -> list[int]:
-        return [array._inplace_version() for array in self.arrays]  # the property of that name is Python
-
     def check_unchanged(self) -> None:
-        if self.versions != self.versions_now() or self.addresses != [array.data_ptr() for array in self.arrays]:
+        if self.versions != list(map(_version, self.arrays)) or self.addresses != list(map(_address, self.arrays)):
             raise RuntimeError(f"{self.plan.program.name}: an input was modified in place after the loss had read it")
 
 
@@ -267,7 +285,7 @@ class _Loss(PyLayer):
     def forward(ctx: Any, call: Any, *predictions: Any) -> Any:
         ctx.call = call
         call.guard.context = weakref.ref(ctx)
-        call.versions = call.versions_now()
+        call.versions = list(map(_version, call.arrays))
         return call.value(call.plan.at_once)
 
     @staticmethod
