@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import itertools
+import operator
 import weakref
 from collections.abc import Callable, Sequence
 from ctypes import addressof
@@ -30,6 +31,8 @@ _CPU = paddle.CPUPlace()
 # Called through map(): Paddle's own methods, without a frame of Python for each array.
 _address = paddle.Tensor.data_ptr
 _version = paddle.Tensor._inplace_version
+# What a plan depends on.
+_kind = operator.attrgetter("shape", "dtype", "stop_gradient", "strides")
 # As many programs, and kinds of arrays for each, are remembered.
 _REMEMBERED = 256
 _HAS_DEVICES = (
@@ -86,7 +89,7 @@ class Plan(_program.Plan):
         self.value_extents = list(self.shape)
         # What reads a factor's memory: tensor.item() takes as long as the loss of a few elements.
         self.factor = ctypes.c_double if self.value_type == (2, 64) else ctypes.c_float
-        self.kinds = kinds(arrays)
+        self.kinds = list(map(_kind, arrays))
         # Shape, type and strides of each gradient that is wanted; they are dense, and None where the prediction is too.
         self.gradients = [
             None if a.stop_gradient else (a.shape, a.dtype, None if a.is_contiguous() else _dense(a.shape))
@@ -109,32 +112,8 @@ class Plan(_program.Plan):
         return gradients, places
 
 
-def kinds(arrays: Sequence[paddle.Tensor]) -> list[Any]:
-    """What a plan depends on, to be compared."""
-    return [
-        (
-            a.shape,
-            a.dtype,
-            a.stop_gradient,
-            a.is_contiguous() or a.strides,
-            not _HAS_DEVICES or a.place.is_cpu_place(),
-        )
-        for a in arrays
-    ]
-
-
-def _key(kinds: list[Any]) -> Any:
-    """The same, to be hashed. Types by their identities: Paddle has one object for each, which is slow to hash."""
-    return tuple(
-        [
-            (tuple(shape), id(dtype), stop_gradient, strides if strides is True else tuple(strides), is_here)
-            for shape, dtype, stop_gradient, strides, is_here in kinds
-        ]
-    )
-
-
 class Plans:
-    """Plans by the kinds of arrays that they are for. The last one is tried first: comparing costs less than hashing."""
+    """Plans by what they depend on, the kinds of arrays. The last one is tried first: comparing costs less than hashing."""
 
     __slots__ = ("_known", "_last")
 
@@ -143,9 +122,11 @@ class Plans:
         self._last: Plan | None = None
 
     def find(self, arrays: Sequence[paddle.Tensor]) -> Plan | None:
-        found, plan = kinds(arrays), self._last
-        if plan is None or plan.kinds != found:
-            plan = self._known.get(_key(found))
+        kinds, plan = list(map(_kind, arrays)), self._last
+        if _HAS_DEVICES and not all([array.place.is_cpu_place() for array in arrays]):
+            return None  # none is for these
+        if plan is None or plan.kinds != kinds:
+            plan = self._known.get(_key(kinds))
             if plan is not None:
                 self._last = plan
         return plan
@@ -154,6 +135,11 @@ class Plans:
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
         self._known[_key(plan.kinds)] = self._last = plan
+
+
+def _key(kinds: list[Any]) -> Any:
+    """To be hashed: types by their identities, since Paddle has one object for each, which is slow to hash."""
+    return tuple([(tuple(shape), id(dtype), wants, tuple(strides)) for shape, dtype, wants, strides in kinds])
 
 
 _plans: dict[Program, Plans] = {}
