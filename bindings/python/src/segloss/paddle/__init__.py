@@ -77,7 +77,6 @@ class Loss(paddle.nn.Layer):
             and "forward" not in own  # to_static leaves one there
             and not own["_forward_pre_hooks"]
             and not own["_forward_post_hooks"]
-            and paddle.in_dynamic_mode()
             and not in_profiler_mode()
         ):
             return _called(self, inputs, named)
@@ -91,7 +90,9 @@ class Loss(paddle.nn.Layer):
 def _called(layer: Loss, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
     own = layer.__dict__
     core = own["_core"]
-    if named or not own["_is_plain"] or not paddle.in_dynamic_mode():
+    if not paddle.in_dynamic_mode():
+        return paddle.nn.Layer.__call__(layer, *inputs, **named)
+    if named or not own["_is_plain"]:
         return _value(core, inputs, named)
     plans = own["_plans"]
     try:
@@ -113,7 +114,7 @@ def _called(layer: Loss, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
 def _layer(core: type[_Core]) -> type[Loss]:
     @paddle.jit.marker.unified
     def forward(self: Any, *inputs: Any, **named: Any) -> Any:
-        return _called(self, inputs, named)
+        return _called(self, inputs, named) if paddle.in_dynamic_mode() else _value(self._core, inputs, named)
 
     # to_static counts the parameters.
     self = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)

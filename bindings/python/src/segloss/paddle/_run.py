@@ -85,6 +85,8 @@ class Plan(_program.Plan):
         super().__init__(
             program, [_tensor(array, None if array.is_contiguous() else array.strides) for array in arrays]
         )
+        self.name = program.name
+        self.predictions = program.predictions
         self.dtype = _OF_TYPE[self.value_type]
         self.value_extents = list(self.shape)
         # What reads a factor's memory: tensor.item() takes as long as the loss of a few elements.
@@ -96,9 +98,14 @@ class Plan(_program.Plan):
             for a in arrays[: program.predictions]
         ]
         self.has_gradient = any(self.gradients)
+        self.is_single = self.has_gradient and program.predictions == 1
 
-    def empty_gradients(self) -> tuple[list[paddle.Tensor | None], list[Any]]:
+    def empty_gradients(self) -> tuple[Sequence[paddle.Tensor | None], Sequence[Any]]:
         """Those that are wanted, to be written, and where they are."""
+        if self.is_single:  # nearly always
+            extents, dtype, strides = self.gradients[0]
+            gradient = _C_ops.empty(extents, dtype, _CPU)
+            return (gradient,), ((gradient.data_ptr(), strides),)
         gradients: list[paddle.Tensor | None] = []
         places: list[tuple[int, list[int] | None] | None] = []
         for wanted in self.gradients:
@@ -160,10 +167,11 @@ def planned(program: Program, arrays: Sequence[paddle.Tensor]) -> Plan:
 
 def run(plan: Plan, arrays: Sequence[paddle.Tensor]) -> Any:
     """The value, or the value and the parts if the call returns them."""
-    call = _Call(plan, arrays)
+    call = _call(plan, arrays)
     if plan.has_gradient and paddle.is_grad_enabled():
-        guard = call.guard = _Guard(plan.program.name)
-        value = _Loss.apply(call, *arrays[: plan.program.predictions])
+        guard = call.guard = _Guard()
+        guard.name = plan.name
+        value = _Loss.apply(call, *arrays[: plan.predictions])
         value._register_grad_hook(guard)  # register_hook without what can take it away again
     else:
         value = call.value()
@@ -185,13 +193,14 @@ class _Call:
     """One call on tensors, and what its gradient will need."""
 
     __slots__ = ("addresses", "arrays", "gradients", "guard", "parts", "plan", "statistics", "versions")
-    gradients: list[paddle.Tensor | None] | None
+    plan: Plan
+    arrays: Sequence[paddle.Tensor]
+    addresses: list[int]
     versions: list[int]
-
-    def __init__(self, plan: Plan, arrays: Sequence[paddle.Tensor]):
-        self.plan = plan
-        self.arrays = arrays
-        self.addresses = list(map(_address, arrays))
+    statistics: Any
+    gradients: Sequence[paddle.Tensor | None] | None
+    parts: list[float]
+    guard: _Guard
 
     def value(self, with_gradients: bool = False) -> paddle.Tensor:
         """The value; `statistics`, `gradients` for a factor of 1 and `parts`, as numbers, if they are asked for."""
@@ -211,7 +220,7 @@ class _Call:
         frame.release()
         return value
 
-    def gradient(self, factor: paddle.Tensor, statistics: int) -> list[paddle.Tensor | None]:
+    def gradient(self, factor: paddle.Tensor, statistics: int) -> Sequence[paddle.Tensor | None]:
         """Gradients of the predictions that want one, from the statistics at an address."""
         plan = self.plan
         gradients, places = plan.empty_gradients()
@@ -233,15 +242,21 @@ class _Call:
             raise RuntimeError(f"{self.plan.program.name}: an input was modified in place after the loss had read it")
 
 
+def _call(plan: Plan, arrays: Sequence[paddle.Tensor]) -> _Call:
+    call = _Call()  # (an __init__ would be one more frame of Python)
+    call.plan = plan
+    call.arrays = arrays
+    call.addresses = list(map(_address, arrays))
+    return call
+
+
 class _Guard:
     """Paddle 3.3 lets go of a PyLayer's context after its first backward(), even where the graph is retained, and crashes in
     the second. As a hook of the value this raises before that. It holds no tensors, as the value may be kept for a log."""
 
     __slots__ = ("context", "name")
     context: Callable[[], Any]
-
-    def __init__(self, name: str):
-        self.name = name
+    name: str
 
     def __call__(self, _: Any) -> None:
         if self.context() is None:
@@ -360,7 +375,7 @@ def _operators(program: Program, wanted: tuple[bool, ...]) -> tuple[Callable[...
         return metas if len(metas) > 1 else metas[0]
 
     def forward(arrays: Any) -> Any:
-        call = _Call(planned(program, arrays), arrays)
+        call = _call(planned(program, arrays), arrays)
         value = call.value()
         parts = paddle.to_tensor(call.parts if program.returns_parts else [], value.dtype, _CPU)
         return value, parts, paddle.to_tensor(call.statistics[: call.plan.count], paddle.float64, _CPU)
@@ -369,7 +384,7 @@ def _operators(program: Program, wanted: tuple[bool, ...]) -> tuple[Callable[...
         *arrays, statistics, factor = arrays
         for array, is_wanted in zip(arrays, wanted):
             array.stop_gradient = not is_wanted
-        found = _Call(planned(program, arrays), arrays).gradient(factor, statistics.data_ptr())
+        found = _call(planned(program, arrays), arrays).gradient(factor, statistics.data_ptr())
         gradients = tuple(gradient for gradient in found if gradient is not None)
         return gradients if len(gradients) > 1 else gradients[0]
 
