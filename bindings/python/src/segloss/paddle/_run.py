@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import itertools
+import math
 import operator
 import weakref
 from collections.abc import Callable, Sequence
@@ -15,8 +16,9 @@ import paddle
 from paddle import _C_ops
 from paddle.autograd import PyLayer
 from paddle.jit.dy2static.py_layer import StaticPyLayerContext
+from paddle.utils.dlpack import from_dlpack
 
-from .. import _program
+from .. import _memory, _program
 from .._loss import Loss
 from .._program import Program
 from .._tensor import _CODES
@@ -98,13 +100,14 @@ class Plan(_program.Plan):
             for a in arrays[: program.predictions]
         ]
         self.has_gradient = any(self.gradients)
-        self.is_single = self.has_gradient and program.predictions == 1
+        # The only one, as nearly always.
+        self.single = self.gradients[0] if program.predictions == 1 else None
 
     def empty_gradients(self) -> tuple[Sequence[paddle.Tensor | None], Sequence[Any]]:
         """Those that are wanted, to be written, and where they are."""
-        if self.is_single:  # nearly always
-            extents, dtype, strides = self.gradients[0]
-            gradient = _C_ops.empty(extents, dtype, _CPU)
+        if self.single is not None:
+            extents, dtype, strides = self.single
+            gradient = _C_ops.empty(extents, dtype, _CPU) if self.is_small else _empty(extents, dtype)
             return (gradient,), ((gradient.data_ptr(), strides),)
         gradients: list[paddle.Tensor | None] = []
         places: list[tuple[int, list[int] | None] | None] = []
@@ -113,7 +116,7 @@ class Plan(_program.Plan):
                 gradients.append(None)
                 places.append(None)
             else:
-                gradient = _C_ops.empty(wanted[0], wanted[1], _CPU)
+                gradient = _empty(wanted[0], wanted[1])
                 gradients.append(gradient)
                 places.append((gradient.data_ptr(), wanted[2]))
         return gradients, places
@@ -264,6 +267,16 @@ class _Guard:
                 f"{self.name}: Paddle can run backward() through a PyLayer only once, whatever retain_graph says; "
                 "add the losses up before backward(), or use paddle.grad with retain_graph=True"
             )
+
+
+def _empty(extents: list[int], dtype: paddle.dtype) -> paddle.Tensor:
+    """A tensor to be written. Paddle gives the memory of a large one back to the system; ours is used again."""
+    width = TYPES[dtype][1] // 8
+    size = math.prod(extents) * width
+    if size < _memory.LEAST:
+        return _C_ops.empty(extents, dtype, _CPU)
+    # As integers, since numpy does not have all of the types.
+    return from_dlpack(_memory.take(size).view(f"i{width}").reshape(extents)).view(dtype)
 
 
 def _dense(shape: Sequence[int]) -> list[int]:
