@@ -539,6 +539,32 @@ def test_layers_copy_pickle_and_print(name):
         assert array(found).tobytes() == array(want).tobytes()
 
 
+def test_hooks_and_other_forwards():
+    """What `Layer.__call__` looks for is found, though our layers do not go through it otherwise."""
+    p, y, x, t = simple()
+    want = segloss.DiceLoss()(p, y)
+    seen = []
+    loss = segloss.paddle.DiceLoss()
+    hooks = [
+        loss.register_forward_pre_hook(lambda layer, inputs: seen.append("before")),
+        loss.register_forward_post_hook(lambda layer, inputs, output: output * 2),
+    ]
+    for _ in range(2):
+        check_value(loss(x, t), 2 * np.float32(want))
+    assert seen == ["before", "before"]
+    for hook in hooks:
+        hook.remove()
+    check_value(loss(x, t), want)
+    loss.forward = lambda x, t: "the instance's"
+    assert loss(x, t) == "the instance's"
+
+    class Mine(segloss.paddle.DiceLoss):
+        def forward(self, x, t):
+            return super().forward(x, t) * 3
+
+    check_value(Mine()(x, t), 3 * np.float32(want))
+
+
 def test_a_network_that_holds_a_loss_saves_and_loads(tmp_path):
     network = paddle.nn.Sequential(paddle.nn.Linear(3, 3))
     network.add_sublayer("criterion", segloss.paddle.FocalLoss(gamma=1.0))
