@@ -6,6 +6,7 @@ What a loss computes is tested elsewhere; here only how it gets in and out of Pa
 import copy
 import pickle
 import re
+import resource
 import runpy
 import subprocess
 import sys
@@ -286,6 +287,67 @@ print(forward, peak() - start, grad.shape, view.is_contiguous())
     assert 60 < backward < 72, done.stdout
 
 
+def test_memory_of_gradients_is_used_again():
+    """Once nobody holds the tensor, a view of it or what shares its memory; and without a page fault."""
+    segloss.shutdown()
+    x, t = tensor(np.zeros((1, 1, 1024, 1024), np.float32), True), tensor(np.zeros((1, 1, 1024, 1024), np.uint8))
+    loss = segloss.paddle.DiceLoss()
+
+    def gradient():
+        return paddle.grad(loss(x, t), x)[0]
+
+    first = gradient()
+    address = first.data_ptr()
+    for share in (
+        lambda g: g,
+        lambda g: g[0, 0, ::7],
+        lambda g: g.detach(),
+        lambda g: paddle.utils.dlpack.to_dlpack(g),
+    ):
+        held = share(first)
+        del first
+        other = gradient()
+        assert other.data_ptr() != address
+        del held
+        first = gradient()
+        assert first.data_ptr() == address
+        del other
+
+
+def test_a_step_has_no_page_faults():
+    """Where Paddle's own allocator has one for each page of a large gradient, in every step."""
+    x, t = tensor(np.zeros((8, 3, 640, 640), np.float32), True), tensor(np.zeros((8, 3, 640, 640), np.uint8))
+    loss, faults = segloss.paddle.DiceLoss(), []
+    for _ in range(6):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        loss(x, t).backward()
+        x.clear_gradient(False)
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    # 9600 pages of 4096 bytes, or 19 of 2 MiB and what is left.
+    assert max(faults[2:]) < 15, faults
+
+
+def test_gradients_that_are_kept_are_never_written_again():
+    p, y = np.zeros((2, 1, 600, 600), np.float32), np.zeros((2, 1, 600, 600), np.uint8)
+    t, loss, kept = tensor(y), segloss.paddle.BCELoss(), []
+    for step in range(6):
+        x = tensor(p + step, True)
+        loss(x, t).backward()
+        wanted = segloss.BCELoss().value_and_grad(p + step, y)[1]
+        kept.append((x.grad, wanted) if step % 2 else (x.grad[0, 0, ::7], wanted[0, 0, ::7]))
+    for found, wanted in kept:
+        same(array(found), wanted, "gradient")
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_large_gradients_of_each_type(kind):
+    p, y = np.full((1, 1, 1024, 1024), 0.25, TYPES[kind]), np.ones((1, 1, 1024, 1024), np.uint8)
+    for loss in (segloss.DiceLoss(), segloss.BCELoss()):  # two passes, one
+        x = tensor(p, True)
+        (layer_of(loss)(x, tensor(y)) * 3).backward()
+        same(array(x.grad), loss.value_and_grad(p, y, grad_output=3.0)[1], "gradient")
+
+
 # ---------------------------------------------------------------- gradients as Paddle wants them
 
 
@@ -396,12 +458,26 @@ def test_only_the_gradients_that_are_wanted():
 
 
 def test_an_input_that_was_modified():
+    """Where the backward reads it again: for another factor than 1, or of more than a few elements."""
     *_, x, t = simple()
-    moved = x * 1
-    value = segloss.paddle.DiceLoss()(moved, t)
+    value = segloss.paddle.DiceLoss()(x * 1, t)
+    t.add_(paddle.ones_like(t))
+    with pytest.raises(OSError, match="dice: an input was modified in place"):
+        (value * 2).backward()
+    t = paddle.ones([2, 3, 50, 70])
+    value = segloss.paddle.DiceLoss()(paddle.zeros_like(t) + x.sum(), t)
     t.add_(paddle.ones_like(t))
     with pytest.raises(OSError, match="dice: an input was modified in place"):
         value.backward()
+
+
+def test_a_gradient_that_was_there_before_an_input_was_modified():
+    """It is of what the loss has read."""
+    p, y, x, t = simple()
+    value = segloss.paddle.DiceLoss()(x, t)
+    t.add_(paddle.ones_like(t))
+    value.backward()
+    same(array(x.grad), segloss.DiceLoss().value_and_grad(p, y)[1], "gradient")
 
 
 def test_parts_are_detached():
@@ -461,6 +537,32 @@ def test_layers_copy_pickle_and_print(name):
         assert type(other) is type(layer) and repr(other) == repr(layer)
         found = total(call(other, made))
         assert array(found).tobytes() == array(want).tobytes()
+
+
+def test_hooks_and_other_forwards():
+    """What `Layer.__call__` looks for is found, though our layers do not go through it otherwise."""
+    p, y, x, t = simple()
+    want = segloss.DiceLoss()(p, y)
+    seen = []
+    loss = segloss.paddle.DiceLoss()
+    hooks = [
+        loss.register_forward_pre_hook(lambda layer, inputs: seen.append("before")),
+        loss.register_forward_post_hook(lambda layer, inputs, output: output * 2),
+    ]
+    for _ in range(2):
+        check_value(loss(x, t), 2 * np.float32(want))
+    assert seen == ["before", "before"]
+    for hook in hooks:
+        hook.remove()
+    check_value(loss(x, t), want)
+    loss.forward = lambda x, t: "the instance's"
+    assert loss(x, t) == "the instance's"
+
+    class Mine(segloss.paddle.DiceLoss):
+        def forward(self, x, t):
+            return super().forward(x, t) * 3
+
+    check_value(Mine()(x, t), 3 * np.float32(want))
 
 
 def test_a_network_that_holds_a_loss_saves_and_loads(tmp_path):
@@ -609,6 +711,17 @@ def test_a_static_program(name, static_mode):
     _, grads = loss.value_and_grad(**inputs)
     for got, grad in zip(found_grads, grads if isinstance(grads, tuple) else (grads,), strict=True):
         same(got, grad, "gradient")
+
+
+def test_a_large_gradient_in_a_static_program(static_mode):
+    p, y = np.full((1, 1, 1024, 1024), 0.25, np.float32), np.ones((1, 1, 1024, 1024), np.float32)
+    main = paddle.static.Program()
+    with paddle.static.program_guard(main, paddle.static.Program()):
+        x, t = paddle.static.data("x", p.shape), paddle.static.data("t", p.shape)
+        x.stop_gradient = False
+        derived = paddle.static.gradients([segloss.paddle.DiceLoss()(x, t)], [x])
+    (found,) = paddle.static.Executor().run(main, feed={"x": p, "t": y}, fetch_list=derived)
+    same(found, segloss.DiceLoss().value_and_grad(p, y)[1], "gradient")
 
 
 def test_training_in_a_static_program(static_mode):

@@ -164,6 +164,14 @@ def test_channels_last(name):
         assert np.array_equal(got, want if stays else np.moveaxis(want, 1, -1))
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("loss", [segloss.DiceLoss(), segloss.BCELoss()], ids=lambda loss: type(loss).__name__)
+def test_no_arrays_at_all(loss, channels_last):
+    program, arrays = loss.program(None, None, channels_last=channels_last)
+    with pytest.raises(ValueError, match="^input: expected a tensor, got NULL"):
+        program.checked(describe(arrays))
+
+
 @pytest.mark.parametrize("name", WITH_SHARDS)
 def test_statistics_of_shards_are_added(name):
     """Those of two halves one after the other are those of the whole; the gradient of a half is its half of it."""

@@ -89,7 +89,7 @@ class Loss:
         if channels_last and self._is_flat:
             shapes = {tuple(array.shape) for array in ordered if array is not None}
             # Graphs may not know extents: that of the batch, None here, is the same for all or refused.
-            channels_last = len(shapes) > 1 or any([extent is None for extent in shapes.pop()[1:]])
+            channels_last = len(shapes) != 1 or any([extent is None for extent in shapes.pop()[1:]])
         key = id(options), channels_last, self._pattern(ordered, channels_last)
         program = self._programs.get(key)
         if program is None:

@@ -170,6 +170,13 @@ class Plan:
         self.value_type = frame.value_type
         self.returns_parts = program.returns_parts
 
+    def serves(self, factor: float) -> bool:
+        """Whether gradients made for a factor of 1 are those for this one; if not, later calls leave them to the backward."""
+        if factor == 1:
+            return True
+        self.at_once = self.is_small
+        return False
+
     def frame(self) -> Frame:
         """One that nobody else uses; to be released."""
         try:
@@ -194,7 +201,7 @@ class Frame:
     """
 
     __slots__ = (
-        "_addresses", "_arrays", "_error", "_factor", "_factor_type", "_for_both", "_for_forward", "_for_gradient",
+        "_addresses", "_arrays", "_error", "_factor", "_factor_type", "_for_both", "_for_gradient", "_for_value",
         "_gradients", "_inputs", "_length", "_pointers", "_statistics", "_strides", "_value",
         "_value_address", "_value_at", "_written", "count", "free", "parts", "program", "value_shape", "value_type",
     )  # fmt: skip
@@ -230,23 +237,20 @@ class Frame:
 
         call = (
             ctypes.c_void_p(program.address), ctypes.c_int64(program.size), at(self._arrays),
-            ctypes.c_int32(len(tensors)), self._statistics, self._length,
+            ctypes.c_int32(len(tensors)), self._statistics,
         )  # fmt: skip
-        outputs = at(self.parts) if parts else ctypes.c_void_p(), ctypes.c_int64(parts), self._value_at
-        self._for_forward = *call, *outputs, at(self._error)
-        self._for_both = *call, *outputs, at(self._pointers), at(self._error)
-        self._for_gradient = *call, at(self._factor), at(self._pointers), at(self._error)
+        outputs = at(self.parts) if parts else ctypes.c_void_p(), ctypes.c_int64(parts)
+        written, error = at(self._pointers), at(self._error)
+        self._for_value = *call, self._length, *outputs, self._value_at, error
+        self._for_both = *call, ctypes.c_int64(count), *outputs, at(self._value), written, error
+        self._for_gradient = *call, self._length, at(self._factor), written, error
 
     def release(self) -> None:
         self.free.append(self)
 
     def forward(self, arrays: Sequence[int], value: int | None, statistics: int | None) -> None:
         """Fills the value at an address, `parts`, and the statistics at an address."""
-        self._place(arrays, value)
-        self._statistics.value = statistics
-        self._length.value = self.count if statistics else 0
-        if status := _abi.forward(*self._for_forward):
-            self.program.check(status, self._error)
+        self._sum_up(_abi.forward, arrays, value, statistics, self.count if statistics else 0)
 
     def value_and_gradient(
         self,
@@ -256,23 +260,15 @@ class Frame:
         gradients: Sequence[tuple[int, Sequence[int] | None] | None],
     ) -> None:
         """The same, and gradients as below for a factor of 1."""
-        for tensor, address in zip(self._inputs, arrays):
-            tensor.data = address
+        self._place(arrays, statistics)
         self._value.data = value
-        self._value_at.value = self._value_address
         self._place_gradients(gradients)
-        self._statistics.value = statistics
-        self._length.value = self.count
         if status := _abi.value_and_gradient(*self._for_both):
             self.program.check(status, self._error)
 
     def value(self, arrays: Sequence[int], value: int | None, statistics: int, length: int) -> None:
         """Fills the value and `parts` from statistics, of one batch or of several one after the other."""
-        self._place(arrays, value)
-        self._statistics.value = statistics
-        self._length.value = length
-        if status := _abi.value(*self._for_forward):
-            self.program.check(status, self._error)
+        self._sum_up(_abi.value, arrays, value, statistics, length)
 
     def gradient(
         self,
@@ -291,19 +287,26 @@ class Frame:
         if factor_strides is not None:
             self._factor.flags = 0
             self._factor.strides[: len(factor_strides)] = factor_strides
-        for tensor, address in zip(self._inputs, arrays):
-            tensor.data = address
-        self._place_gradients(gradients)
-        self._statistics.value = statistics
+        self._place(arrays, statistics)
         self._length.value = length
+        self._place_gradients(gradients)
         if status := _abi.gradient(*self._for_gradient):
             self.program.check(status, self._error)
 
-    def _place(self, arrays: Sequence[int], value: int | None) -> None:
-        for tensor, address in zip(self._inputs, arrays):
-            tensor.data = address
+    def _sum_up(
+        self, function: Any, arrays: Sequence[int], value: int | None, statistics: int | None, length: int
+    ) -> None:
+        self._place(arrays, statistics)
+        self._length.value = length
         self._value.data = value
         self._value_at.value = None if value is None else self._value_address
+        if status := function(*self._for_value):
+            self.program.check(status, self._error)
+
+    def _place(self, arrays: Sequence[int], statistics: int | None) -> None:
+        for tensor, address in zip(self._inputs, arrays):
+            tensor.data = address
+        self._statistics.value = statistics
 
     def _place_gradients(self, gradients: Sequence[tuple[int, Sequence[int] | None] | None]) -> None:
         for i, gradient in enumerate(gradients):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import paddle
 import segloss
+from paddle.profiler.utils import in_profiler_mode
 
 from .. import _call, _framework
 from .._loss import Loss as _Core
@@ -54,51 +55,71 @@ class Loss(paddle.nn.Layer):
     """
 
     _of: type[_Core]
+    _forward: Any  # as it was made
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__()
         self._core = self._of(*arguments, **named)
         # Whether a call is its tensors and gives one: nearly every one is then like one before.
         self._is_plain = self._core.origin is None and self._core._returned is None
-        self._plans: dict[Any, _run.Plan] = {}
+        self._plans = _run.Plans()
+        self._is_ours = type(self).forward is type(self)._forward
 
     def __getstate__(self) -> Any:
-        return {**self.__dict__, "_plans": {}}  # those are about this process's memory
+        return {**self.__dict__, "_plans": _run.Plans()}  # those are about this process's memory
 
-    def _call(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        if named or not self._is_plain or not paddle.in_dynamic_mode():
-            return _value(self._core, inputs, named)
-        try:
-            key = _run.kinds(inputs)
-        except AttributeError:  # not all of them tensors
-            return _value(self._core, inputs, named)
-        plan = self._plans.get(key)
-        if plan is not None:
-            return _run.run(plan, inputs)
-        given, ordered = self._core._bound(*inputs)
-        value = _run.evaluate(self._core, given, ordered)
-        program = self._core._program(given, ordered)
-        is_in_order = len(inputs) == program.arrays and all(a is b for a, b in zip(inputs, ordered))
-        # One whose target wants a gradient, which is refused where gradients are made, is looked at each time.
-        if is_in_order and all(array.stop_gradient for array in inputs[program.predictions :]):
-            if len(self._plans) >= _run.REMEMBERED:
-                self._plans.clear()
-            self._plans[key] = _run.planned(program, inputs)
-        return value
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        # Layer.__call__ takes as long as the loss of a few elements: it is for where one of its questions has an answer.
+        # (Not by self: the attributes of what has a __getattr__, as layers do, are slow.)
+        own = self.__dict__
+        if (
+            own["_is_ours"]
+            and "forward" not in own  # to_static leaves one there
+            and not own["_forward_pre_hooks"]
+            and not own["_forward_post_hooks"]
+            and not in_profiler_mode()
+        ):
+            return _called(self, inputs, named)
+        return super().__call__(*inputs, **named)
 
     def extra_repr(self) -> Any:
         return repr(self._core).partition("(")[2][:-1]
 
 
+@paddle.jit.marker.unified
+def _called(layer: Loss, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    own = layer.__dict__
+    core = own["_core"]
+    if not paddle.in_dynamic_mode():
+        return paddle.nn.Layer.__call__(layer, *inputs, **named)
+    if named or not own["_is_plain"]:
+        return _value(core, inputs, named)
+    plans = own["_plans"]
+    try:
+        plan = plans.find(inputs)
+    except AttributeError:  # not all of them tensors
+        return _value(core, inputs, named)
+    if plan is not None:
+        return _run.run(plan, inputs)
+    given, ordered = core._bound(*inputs)
+    value = _run.evaluate(core, given, ordered)
+    program = core._program(given, ordered)
+    is_in_order = len(inputs) == program.arrays and all(a is b for a, b in zip(inputs, ordered))
+    # One whose target wants a gradient, which is refused where gradients are made, is looked at each time.
+    if is_in_order and all(array.stop_gradient for array in inputs[program.predictions :]):
+        plans.keep(_run.planned(program, inputs))
+    return value
+
+
 def _layer(core: type[_Core]) -> type[Loss]:
     @paddle.jit.marker.unified
     def forward(self: Any, *inputs: Any, **named: Any) -> Any:
-        return self._call(inputs, named)
+        return _called(self, inputs, named) if paddle.in_dynamic_mode() else _value(self._core, inputs, named)
 
     # to_static counts the parameters.
     self = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     forward.__signature__ = inspect.Signature([self, *_framework.call_parameters(core)])
-    members = {"_of": core, "forward": forward, "__module__": __name__}
+    members = {"_of": core, "forward": forward, "_forward": forward, "__module__": __name__}
     members |= {"__doc__": _framework.documented(core, ""), "__signature__": inspect.signature(core)}
     return type(core.__name__, (Loss,), members)
 

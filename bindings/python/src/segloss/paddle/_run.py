@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import itertools
+import math
+import operator
 import weakref
 from collections.abc import Callable, Sequence
 from ctypes import addressof
@@ -13,8 +16,9 @@ import paddle
 from paddle import _C_ops
 from paddle.autograd import PyLayer
 from paddle.jit.dy2static.py_layer import StaticPyLayerContext
+from paddle.utils.dlpack import from_dlpack
 
-from .. import _program
+from .. import _memory, _program
 from .._loss import Loss
 from .._program import Program
 from .._tensor import _CODES
@@ -26,8 +30,13 @@ if not hasattr(paddle.static, "register_op"):
 TYPES = {getattr(paddle, name): codes for name, codes in _CODES.items()}
 _OF_TYPE = {codes: dtype for dtype, codes in TYPES.items()}
 _CPU = paddle.CPUPlace()
-# As many combinations of shapes are remembered.
-REMEMBERED = 256
+# Called through map(): Paddle's own methods, without a frame of Python for each array.
+_address = paddle.Tensor.data_ptr
+_version = paddle.Tensor._inplace_version
+# What a plan depends on.
+_kind = operator.attrgetter("shape", "dtype", "stop_gradient", "strides")
+# As many programs, and kinds of arrays for each, are remembered.
+_REMEMBERED = 256
 _HAS_DEVICES = (
     paddle.is_compiled_with_cuda() or paddle.is_compiled_with_xpu() or bool(paddle.device.get_all_custom_device_type())
 )
@@ -78,16 +87,28 @@ class Plan(_program.Plan):
         super().__init__(
             program, [_tensor(array, None if array.is_contiguous() else array.strides) for array in arrays]
         )
+        self.name = program.name
+        self.predictions = program.predictions
         self.dtype = _OF_TYPE[self.value_type]
+        self.value_extents = list(self.shape)
+        # What reads a factor's memory: tensor.item() takes as long as the loss of a few elements.
+        self.factor = ctypes.c_double if self.value_type == (2, 64) else ctypes.c_float
+        self.kinds = list(map(_kind, arrays))
         # Shape, type and strides of each gradient that is wanted; they are dense, and None where the prediction is too.
         self.gradients = [
             None if a.stop_gradient else (a.shape, a.dtype, None if a.is_contiguous() else _dense(a.shape))
             for a in arrays[: program.predictions]
         ]
         self.has_gradient = any(self.gradients)
+        # The only one, as nearly always.
+        self.single = self.gradients[0] if program.predictions == 1 else None
 
-    def empty_gradients(self) -> tuple[list[paddle.Tensor | None], list[Any]]:
+    def empty_gradients(self) -> tuple[Sequence[paddle.Tensor | None], Sequence[Any]]:
         """Those that are wanted, to be written, and where they are."""
+        if self.single is not None:
+            extents, dtype, strides = self.single
+            gradient = _C_ops.empty(extents, dtype, _CPU) if self.is_small else _empty(extents, dtype)
+            return (gradient,), ((gradient.data_ptr(), strides),)
         gradients: list[paddle.Tensor | None] = []
         places: list[tuple[int, list[int] | None] | None] = []
         for wanted in self.gradients:
@@ -95,43 +116,66 @@ class Plan(_program.Plan):
                 gradients.append(None)
                 places.append(None)
             else:
-                gradient = _C_ops.empty(wanted[0], wanted[1], _CPU)
+                gradient = _empty(wanted[0], wanted[1])
                 gradients.append(gradient)
                 places.append((gradient.data_ptr(), wanted[2]))
         return gradients, places
 
 
-def kinds(arrays: Sequence[paddle.Tensor]) -> tuple[Any, ...]:
-    """What a plan depends on. Types by their identities: Paddle has one object for each, which is slow to hash."""
-    found = tuple(
-        [
-            (id(a.dtype), tuple(a.shape), None if a.is_contiguous() else tuple(a.strides), a.stop_gradient)
-            for a in arrays
-        ]
-    )
-    return (found, [a.place.is_cpu_place() for a in arrays].count(True)) if _HAS_DEVICES else found
+class Plans:
+    """Plans by what they depend on, the kinds of arrays. The last one is tried first: comparing costs less than hashing."""
+
+    __slots__ = ("_known", "_last")
+
+    def __init__(self) -> None:
+        self._known: dict[Any, Plan] = {}
+        self._last: Plan | None = None
+
+    def find(self, arrays: Sequence[paddle.Tensor]) -> Plan | None:
+        kinds, plan = list(map(_kind, arrays)), self._last
+        if _HAS_DEVICES and not all([array.place.is_cpu_place() for array in arrays]):
+            return None  # none is for these
+        if plan is None or plan.kinds != kinds:
+            plan = self._known.get(_key(kinds))
+            if plan is not None:
+                self._last = plan
+        return plan
+
+    def keep(self, plan: Plan) -> None:
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        self._known[_key(plan.kinds)] = self._last = plan
 
 
-_plans: dict[Any, Plan] = {}
+def _key(kinds: list[Any]) -> Any:
+    """To be hashed: types by their identities, since Paddle has one object for each, which is slow to hash."""
+    return tuple([(tuple(shape), id(dtype), wants, tuple(strides)) for shape, dtype, wants, strides in kinds])
+
+
+_plans: dict[Program, Plans] = {}
 
 
 def planned(program: Program, arrays: Sequence[paddle.Tensor]) -> Plan:
-    key = program, kinds(arrays)
-    plan = _plans.get(key)
-    if plan is None:
-        if len(_plans) >= REMEMBERED:
+    plans = _plans.get(program)
+    if plans is None:
+        if len(_plans) >= _REMEMBERED:
             _plans.clear()
-        plan = _plans[key] = Plan(program, arrays)
+        plans = _plans[program] = Plans()
+    plan = plans.find(arrays)
+    if plan is None:
+        plan = Plan(program, arrays)
+        plans.keep(plan)
     return plan
 
 
 def run(plan: Plan, arrays: Sequence[paddle.Tensor]) -> Any:
     """The value, or the value and the parts if the call returns them."""
-    call = _Call(plan, arrays)
+    call = _call(plan, arrays)
     if plan.has_gradient and paddle.is_grad_enabled():
-        guard = _Guard(plan.program.name)
-        value = _Loss.apply(call, guard, *arrays[: plan.program.predictions])
-        value.register_hook(guard)
+        guard = call.guard = _Guard()
+        guard.name = plan.name
+        value = _Loss.apply(call, *arrays[: plan.predictions])
+        value._register_grad_hook(guard)  # register_hook without what can take it away again
     else:
         value = call.value()
     return (value, _Parts(call.parts, plan.dtype)) if plan.returns_parts else value
@@ -151,19 +195,20 @@ class _Parts:
 class _Call:
     """One call on tensors, and what its gradient will need."""
 
-    __slots__ = ("addresses", "arrays", "gradients", "parts", "plan", "statistics", "versions")
-    gradients: list[paddle.Tensor | None] | None
+    __slots__ = ("addresses", "arrays", "gradients", "guard", "parts", "plan", "statistics", "versions")
+    plan: Plan
+    arrays: Sequence[paddle.Tensor]
+    addresses: list[int]
     versions: list[int]
-
-    def __init__(self, plan: Plan, arrays: Sequence[paddle.Tensor]):
-        self.plan = plan
-        self.arrays = arrays
-        self.addresses = [array.data_ptr() for array in arrays]
+    statistics: Any
+    gradients: Sequence[paddle.Tensor | None] | None
+    parts: list[float]
+    guard: _Guard
 
     def value(self, with_gradients: bool = False) -> paddle.Tensor:
         """The value; `statistics`, `gradients` for a factor of 1 and `parts`, as numbers, if they are asked for."""
         plan = self.plan
-        value = _C_ops.empty(list(plan.shape), plan.dtype, _CPU)
+        value = _C_ops.empty(plan.value_extents, plan.dtype, _CPU)
         statistics = self.statistics = plan.statistics()
         at = addressof(statistics) if plan.count else None
         frame = plan.frame()
@@ -178,7 +223,7 @@ class _Call:
         frame.release()
         return value
 
-    def gradient(self, factor: paddle.Tensor, statistics: int) -> list[paddle.Tensor | None]:
+    def gradient(self, factor: paddle.Tensor, statistics: int) -> Sequence[paddle.Tensor | None]:
         """Gradients of the predictions that want one, from the statistics at an address."""
         plan = self.plan
         gradients, places = plan.empty_gradients()
@@ -196,10 +241,16 @@ class _Call:
         return gradients
 
     def check_unchanged(self) -> None:
-        if self.versions != [array.inplace_version for array in self.arrays] or (
-            self.addresses != [array.data_ptr() for array in self.arrays]
-        ):
+        if self.versions != list(map(_version, self.arrays)) or self.addresses != list(map(_address, self.arrays)):
             raise RuntimeError(f"{self.plan.program.name}: an input was modified in place after the loss had read it")
+
+
+def _call(plan: Plan, arrays: Sequence[paddle.Tensor]) -> _Call:
+    call = _Call()  # (an __init__ would be one more frame of Python)
+    call.plan = plan
+    call.arrays = arrays
+    call.addresses = list(map(_address, arrays))
+    return call
 
 
 class _Guard:
@@ -208,9 +259,7 @@ class _Guard:
 
     __slots__ = ("context", "name")
     context: Callable[[], Any]
-
-    def __init__(self, name: str):
-        self.name = name
+    name: str
 
     def __call__(self, _: Any) -> None:
         if self.context() is None:
@@ -218,6 +267,16 @@ class _Guard:
                 f"{self.name}: Paddle can run backward() through a PyLayer only once, whatever retain_graph says; "
                 "add the losses up before backward(), or use paddle.grad with retain_graph=True"
             )
+
+
+def _empty(extents: list[int], dtype: paddle.dtype) -> paddle.Tensor:
+    """A tensor to be written. Paddle gives the memory of a large one back to the system; ours is used again."""
+    width = TYPES[dtype][1] // 8
+    size = math.prod(extents) * width
+    if size < _memory.LEAST:
+        return _C_ops.empty(extents, dtype, _CPU)
+    # As integers, since numpy does not have all of the types.
+    return from_dlpack(_memory.take(size).view(f"i{width}").reshape(extents)).view(dtype)
 
 
 def _dense(shape: Sequence[int]) -> list[int]:
@@ -237,20 +296,19 @@ def _tensor(array: Any, strides: Sequence[int] | None) -> Any:
 
 class _Loss(PyLayer):
     @staticmethod
-    def forward(ctx: Any, call: Any, guard: Any, *predictions: Any) -> Any:
+    def forward(ctx: Any, call: Any, *predictions: Any) -> Any:
         ctx.call = call
-        guard.context = weakref.ref(ctx)
-        call.versions = [array.inplace_version for array in call.arrays]
+        call.guard.context = weakref.ref(ctx)
+        call.versions = list(map(_version, call.arrays))
         return call.value(call.plan.at_once)
 
     @staticmethod
     def backward(ctx: Any, factor: Any) -> Any:
         call = ctx.call
-        call.check_unchanged()
+        plan = call.plan
         gradients, call.gradients = call.gradients, None  # they are the caller's now
-        if gradients is not None and factor.item() != 1:
-            gradients, call.plan.at_once = None, call.plan.is_small
-        if gradients is None:
+        if gradients is None or not plan.serves(plan.factor.from_address(factor.data_ptr()).value):
+            call.check_unchanged()
             gradients = call.gradient(factor, addressof(call.statistics))
         if paddle.is_grad_enabled():  # create_graph
             gradients = [
@@ -330,7 +388,7 @@ def _operators(program: Program, wanted: tuple[bool, ...]) -> tuple[Callable[...
         return metas if len(metas) > 1 else metas[0]
 
     def forward(arrays: Any) -> Any:
-        call = _Call(planned(program, arrays), arrays)
+        call = _call(planned(program, arrays), arrays)
         value = call.value()
         parts = paddle.to_tensor(call.parts if program.returns_parts else [], value.dtype, _CPU)
         return value, parts, paddle.to_tensor(call.statistics[: call.plan.count], paddle.float64, _CPU)
@@ -339,7 +397,7 @@ def _operators(program: Program, wanted: tuple[bool, ...]) -> tuple[Callable[...
         *arrays, statistics, factor = arrays
         for array, is_wanted in zip(arrays, wanted):
             array.stop_gradient = not is_wanted
-        found = _Call(planned(program, arrays), arrays).gradient(factor, statistics.data_ptr())
+        found = _call(planned(program, arrays), arrays).gradient(factor, statistics.data_ptr())
         gradients = tuple(gradient for gradient in found if gradient is not None)
         return gradients if len(gradients) > 1 else gradients[0]
 

@@ -192,8 +192,8 @@ class Evaluate(torch.autograd.Function):
         plan, _memory, at, count, gradients = ctx.call
         if gradients is not None:
             ctx.call[4] = None  # it is the caller's now
-            if grad_output.item() != 1:
-                gradients, plan.at_once = None, plan.is_small
+            if not plan.serves(grad_output.item()):
+                gradients = None
         if gradients is None:
             arrays = ctx.saved_tensors
             wanted = ctx.needs_input_grad[2 : 2 + plan.program.predictions]
