@@ -642,7 +642,7 @@ program_gradient = _declare("program_gradient", _program + [c_void_p, c_int64, c
 
 
 def _ready(function: Any) -> Any:
-    """The same function for arguments that are ctypes objects, made once: converting numbers takes as long as a call."""
+    """The same function for arguments made once, as ctypes passes them on: converting numbers takes as long as a call."""
     ready = lib[function.__name__]
     ready.restype = function.restype
     return ready

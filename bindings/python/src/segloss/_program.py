@@ -226,23 +226,25 @@ class Frame:
         self._pointers = (ctypes.c_void_p * max(1, predictions))()
         self._addresses = [addressof(tensor) for tensor in self._gradients]
         self._error = _abi.Error()
-        # The arguments of the library's functions; those with a name change from call to call.
+        # The arguments of the library's functions: as ctypes passes them on, which costs half of converting its objects at
+        # each call; those with a name change from call to call.
         self._statistics = ctypes.c_void_p()
         self._length = ctypes.c_int64()
         self._value_address = addressof(self._value)
         self._value_at = ctypes.c_void_p()
 
-        def at(memory: Any) -> ctypes.c_void_p:
-            return ctypes.c_void_p(addressof(memory))
+        def at(memory: Any) -> Any:
+            return ctypes.c_void_p.from_param(addressof(memory))
 
+        size = ctypes.c_int64.from_param
         call = (
-            ctypes.c_void_p(program.address), ctypes.c_int64(program.size), at(self._arrays),
-            ctypes.c_int32(len(tensors)), self._statistics,
+            ctypes.c_void_p.from_param(program.address), size(program.size), at(self._arrays),
+            ctypes.c_int32.from_param(len(tensors)), self._statistics,
         )  # fmt: skip
-        outputs = at(self.parts) if parts else ctypes.c_void_p(), ctypes.c_int64(parts)
+        outputs = at(self.parts) if parts else None, size(parts)
         written, error = at(self._pointers), at(self._error)
         self._for_value = *call, self._length, *outputs, self._value_at, error
-        self._for_both = *call, ctypes.c_int64(count), *outputs, at(self._value), written, error
+        self._for_both = *call, size(count), *outputs, at(self._value), written, error
         self._for_gradient = *call, self._length, at(self._factor), written, error
 
     def release(self) -> None:
