@@ -1361,6 +1361,38 @@ int32_t segloss_program_gradient(const void *program, int64_t size, const seglos
                                  const double *statistics, int64_t length, const segloss_tensor *grad_output,
                                  const segloss_tensor *const *gradients, segloss_error *error);
 
+/* What segloss_program_run does: one of the four functions above. */
+enum {
+  SEGLOSS_PROGRAM_FORWARD = 0,
+  SEGLOSS_PROGRAM_VALUE_AND_GRADIENT = 1,
+  SEGLOSS_PROGRAM_VALUE = 2,
+  SEGLOSS_PROGRAM_GRADIENT = 3
+};
+
+/* Their arguments. What a task does not take is not looked at. */
+typedef struct segloss_program_call {
+  uint32_t struct_size; /* of this struct */
+  int32_t task;         /* SEGLOSS_PROGRAM_FORWARD ... */
+  const void *program;
+  int64_t size; /* of the program, in bytes */
+  const segloss_tensor *arrays;
+  int32_t count; /* of them */
+  int32_t reserved;
+  const segloss_tensor *number; /* the value, or grad_output */
+  const segloss_tensor *const *gradients;
+  double *parts;
+  int64_t parts_length;
+  int64_t length; /* of the statistics */
+  /* Where the data is: of each array, of the number, and where there are gradients of each prediction, one after the other.
+     Tensors that are NULL have a place here all the same. NULL: where the tensors say. */
+  void *const *addresses;
+  double *statistics;
+} segloss_program_call;
+
+/* One of them, with its arguments in a struct: for callers whose calls cost by the argument, and who keep the tensors'
+   descriptions from call to call. */
+int32_t segloss_program_run(const segloss_program_call *call, segloss_error *error);
+
 /* ---- XLA -------------------------------------------------------------------------------------------------------- */
 
 /* Programs as handlers of XLA's typed foreign function interface (versions 0.1 to 0.3), each an

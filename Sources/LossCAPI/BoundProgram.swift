@@ -4,7 +4,11 @@ import LossCore
 
 /// The arguments of a call: a program, its arrays, and the tensors that it gives or takes beside them.
 struct ProgramCall {
-    enum Kind { case shapes, forward, valueAndGradient, value, gradient }
+    /// As segloss_program_call numbers them, and what asks about shapes alone.
+    enum Kind: Int32 {
+        case shapes = -1
+        case forward, valueAndGradient, value, gradient
+    }
 
     let kind: Kind
     let program: UnsafeRawPointer?
@@ -14,6 +18,8 @@ struct ProgramCall {
     /// The value, or the upstream factor.
     var number: UnsafePointer<segloss_tensor>?
     var gradients: UnsafePointer<UnsafePointer<segloss_tensor>?>?
+    /// Of all these tensors; nil: their own.
+    var addresses: UnsafePointer<UnsafeMutableRawPointer?>?
 
     var hasGradients: Bool { kind == .valueAndGradient || kind == .gradient }
 
@@ -21,6 +27,11 @@ struct ProgramCall {
     fileprivate func tensor(_ i: Int) -> UnsafePointer<segloss_tensor>? {
         let count = Int(count)
         return i < count ? arrays.map { $0 + i } : i == count ? number : gradients?[i - count - 1]
+    }
+
+    fileprivate func address(_ i: Int) -> UnsafeMutableRawPointer? {
+        if let addresses { return addresses[i] }
+        return tensor(i)?.pointee.data
     }
 }
 
@@ -71,8 +82,10 @@ struct BoundProgram {
             throw LossError(.nullPointer, "gradients: expected an array of pointers, got NULL")
         }
         for i in 0..<count + 1 + (call.hasGradients ? Int(program.header.predictions) : 0) {
-            tensors[i] = call.tensor(i)?.pointee ?? segloss_tensor()
-            elements.append(call.tensor(i) == nil ? -1 : 0)
+            let given = call.tensor(i)
+            tensors[i] = given?.pointee ?? segloss_tensor()
+            if given != nil { tensors[i].data = call.address(i) }
+            elements.append(given == nil ? -1 : 0)
         }
         for i in 0..<Int(program.header.tensors) {
             let map = program.map[i]
@@ -187,15 +200,14 @@ struct BoundProgram {
                 if elements[i] < 0 { continue }
                 return false
             }
-            guard elements[i] >= 0, given.pointee.data != nil || elements[i] == 0,
+            guard elements[i] >= 0, call.address(i) != nil || elements[i] == 0,
                 memcmp(
                     UnsafeRawPointer(given) + address, UnsafeRawPointer(tensors + i) + address,
                     MemoryLayout<segloss_tensor>.size - address) == 0
             else { return false }
         }
         for i in 0..<sources.count where sources[i].tensor >= 0 {
-            guard let given = call.tensor(sources[i].tensor) else { continue }
-            views[i].data = given.pointee.data.map { $0 + sources[i].offset }
+            views[i].data = call.address(sources[i].tensor).map { $0 + sources[i].offset }
         }
         return true
     }

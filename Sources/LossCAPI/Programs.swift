@@ -105,3 +105,23 @@ public func segloss_program_gradient(
             Request.Numbers(statistics: UnsafeMutablePointer(mutating: statistics), length: length))
     }
 }
+
+@_cdecl("segloss_program_run") @implementation
+public func segloss_program_run(
+    _ call: UnsafePointer<segloss_program_call>!, _ error: UnsafeMutablePointer<segloss_error>!
+) -> Int32 {
+    status(error) { () throws(LossError) in
+        guard let call else { throw LossError(.nullPointer, "call: expected a struct, got NULL") }
+        let c = try options("call", call, segloss_program_call())
+        guard let kind = ProgramCall.Kind(rawValue: c.task), kind != .shapes else {
+            throw LossError(.option, "task: expected 0 to 3 (SEGLOSS_PROGRAM_FORWARD …), got \(c.task)")
+        }
+        var numbers = Request.Numbers(statistics: c.statistics, length: c.length)
+        if kind != .gradient { (numbers.parts, numbers.partsLength) = (c.parts, c.parts_length) }
+        try BoundPrograms.run(
+            ProgramCall(
+                kind: kind, program: c.program, size: c.size, arrays: c.arrays, count: c.count, number: c.number,
+                gradients: c.gradients, addresses: c.addresses),
+            numbers)
+    }
+}

@@ -40,3 +40,4 @@ extension segloss_active_contour_options: Versioned {}
 extension segloss_active_contour_parts: Versioned {}
 extension segloss_boundary_options: Versioned {}
 extension segloss_boundary_parts: Versioned {}
+extension segloss_program_call: Versioned {}

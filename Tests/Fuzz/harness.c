@@ -1098,6 +1098,50 @@ static void remember(void) {
   for (i = 0; i < slot_count; ++i) memcpy(slots[i].copy, slots[i].at, slots[i].size);
 }
 
+/* The functions of a program also take their arguments in a struct; a byte says how. */
+static int64_t run(const function_row *f, const value *a) {
+  static const char *const tasks[] = {"forward", "value_and_gradient", "value", "gradient"};
+  segloss_program_call c = {sizeof c, 0, NULL, 0, NULL, 0, 0, NULL, NULL, NULL, 0, 0, NULL, NULL};
+  const int is_program = !strncmp(f->name, "segloss_program_", 16);
+  const uint8_t way = is_program ? byte() : 0;
+  int i, k;
+  while (is_program && c.task < 4 && strcmp(f->name + 16, tasks[c.task])) ++c.task;
+  if (way < 128 || c.task == 4) return f->call(a);
+  for (i = 0; i < f->count; ++i) {
+    const char *name = f->parameters[i].name;
+    if (!strcmp(name, "program")) c.program = a[i].p;
+    if (!strcmp(name, "size")) c.size = a[i].i;
+    if (!strcmp(name, "arrays")) c.arrays = a[i].p;
+    if (!strcmp(name, "count")) c.count = (int32_t)a[i].i;
+    if (!strcmp(name, "statistics")) c.statistics = a[i].p;
+    if (!strcmp(name, "length")) c.length = a[i].i;
+    if (!strcmp(name, "parts")) c.parts = a[i].p;
+    if (!strcmp(name, "parts_length")) c.parts_length = a[i].i;
+    if (!strcmp(name, "value") || !strcmp(name, "grad_output")) c.number = a[i].p;
+    if (!strcmp(name, "gradients")) c.gradients = a[i].p;
+  }
+  if (way & 1) {
+    void *addresses[65];
+    int arrays = c.count < 0 ? 0 : c.count > 32 ? 32 : c.count, gradients = call.predictions < 0 ? 0 : call.predictions;
+    if (gradients > 32) gradients = 32;
+    for (k = 0; k < arrays; ++k) addresses[k] = c.arrays ? c.arrays[k].data : NULL;
+    addresses[k++] = c.number ? c.number->data : NULL;
+    for (i = 0; i < gradients; ++i) addresses[k++] = c.gradients && c.gradients[i] ? c.gradients[i]->data : NULL;
+    if (way & 2) addresses[way % k] = NULL;
+    c.addresses = take_copy(addresses, (size_t)k * sizeof *addresses, 0);
+  }
+  if (way >= 248) c.struct_size = (uint32_t)PICK(integers, way);
+  if (way >= 240 && way < 248) c.task = (int32_t)PICK(integers, way);
+  /* A size that is larger than the struct is one of zeros behind it. */
+  {
+    char *at = take(c.struct_size > sizeof c && c.struct_size <= 512 ? c.struct_size : sizeof c, 0);
+    memset(at, 0, size_of_slot(at));
+    memcpy(at, &c, sizeof c);
+    remember();
+    return segloss_program_run(way == 255 ? NULL : (const segloss_program_call *)at, call.error);
+  }
+}
+
 /* How often each function was called, and went well. */
 static long calls[FUNCTIONS], successes[FUNCTIONS];
 
@@ -1136,7 +1180,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   look_at(f->name);
   for (i = 0; i < f->count; ++i) arguments[i] = decode_argument(f, i);
   remember();
-  result = f->call(arguments);
+  result = run(f, arguments);
   count_call(f, result);
   if (f->returns == RETURNS_STATUS) {
     check_error(f, (int32_t)result);

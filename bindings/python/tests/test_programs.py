@@ -328,3 +328,121 @@ def test_wrong_lengths():
             frame.value(addresses, number.ctypes.data, statistics.ctypes.data, length)
     with pytest.raises(ValueError, match="^statistics: expected an array"):
         frame.value(addresses, number.ctypes.data, None, 3)
+
+
+# ---------------------------------------------------------------- calls in a struct
+
+
+class InAStruct:
+    """A call of Dice with its arguments in a struct: by the addresses beside the descriptors, or (`ways`) those in them."""
+
+    def __init__(self, has_addresses=True):
+        generator = np.random.default_rng(3)
+        self.x = generator.standard_normal((2, 1, 8, 9)).astype(np.float32)
+        self.y = (generator.random(self.x.shape) < 0.4).astype(np.uint8)
+        self.program, arrays = segloss.DiceLoss().program(self.x, self.y)
+        self.value, self.gradient, self.factor = np.zeros((), np.float32), np.zeros_like(self.x), np.full((), 0.5)
+        self.statistics, self.parts = np.zeros(3), np.zeros(len(self.program.parts))
+        given = [*arrays, self.value, self.gradient]
+        self.tensors = (_abi.Tensor * 4)(*describe(given))
+        self.number = _abi.Tensor.from_buffer_copy(describe([self.factor])[0])
+        self.pointers = (ctypes.c_void_p * 1)(ctypes.addressof(self.tensors[3]))
+        self.addresses = (ctypes.c_void_p * 4)(*[array.ctypes.data for array in given])
+        self.error = _abi.Error()
+        at = ctypes.addressof
+        self.call = _abi.ProgramCall(
+            task=_abi.PROGRAM_VALUE_AND_GRADIENT, program=self.program.address, size=self.program.size,
+            arrays=at(self.tensors), count=2, number=at(self.tensors[2]), gradients=at(self.pointers),
+            parts=self.parts.ctypes.data, parts_length=len(self.parts), length=3, statistics=self.statistics.ctypes.data,
+        )  # fmt: skip
+        if has_addresses:
+            self.call.addresses = at(self.addresses)
+            for tensor in self.tensors:
+                tensor.data = 8  # not looked at
+
+    def run(self, memory=None):
+        status = _abi.program_run(ctypes.byref(self.call if memory is None else memory), ctypes.byref(self.error))
+        assert self.error.status == status
+        return status, self.error.message.decode()
+
+    def expect(self, times):
+        value, gradient = segloss.DiceLoss().value_and_grad(self.x, self.y, grad_output=times)
+        assert self.value == np.float32(value)
+        np.testing.assert_array_equal(self.gradient, gradient)
+
+
+@pytest.mark.parametrize("has_addresses", [True, False])
+def test_a_call_in_a_struct(has_addresses):
+    made = InAStruct(has_addresses)
+    assert made.run() == (0, "")
+    made.expect(1)
+    assert made.parts[0] == segloss.DiceLoss()(made.x, made.y)
+
+    statistics = made.statistics.copy()
+    made.statistics[:], made.value[...], made.call.task = 0, 0, _abi.PROGRAM_FORWARD
+    made.call.gradients = None  # what a task does not take is not looked at
+    assert made.run() == (0, "")
+    np.testing.assert_array_equal(made.statistics, statistics)
+
+    made.value[...], made.call.task = 0, _abi.PROGRAM_VALUE
+    assert made.run() == (0, "")
+
+    made.call.task, made.call.number = _abi.PROGRAM_GRADIENT, ctypes.addressof(made.number)
+    made.call.gradients = ctypes.addressof(made.pointers)
+    made.addresses[2] = made.factor.ctypes.data
+    assert made.run() == (0, "")
+    made.expect(0.5)
+
+
+def test_the_same_descriptors_with_other_addresses():
+    made = InAStruct()
+    for _ in range(3):
+        made.x[...] = np.random.default_rng().standard_normal(made.x.shape)
+        made.gradient = np.zeros_like(made.x)
+        made.addresses[3] = made.gradient.ctypes.data
+        assert made.run() == (0, "")
+        made.expect(1)
+
+
+@pytest.mark.parametrize("task", [-1, 4, 2**31 - 1, -(2**31)])
+def test_a_task_that_is_none(task):
+    made = InAStruct()
+    made.call.task = task
+    status, sentence = made.run()
+    assert status == 8 and sentence.startswith(f"task: expected 0 to 3 (SEGLOSS_PROGRAM_FORWARD …), got {task}")
+
+
+@pytest.mark.parametrize("size", [0, 1, 4, ctypes.sizeof(_abi.ProgramCall) - 8, 4097, 2**32 - 1])
+def test_a_call_of_another_size(size):
+    made = InAStruct()
+    made.call.struct_size = size
+    status, sentence = made.run()
+    assert status == 15 and sentence.startswith(f"call: struct_size is {size}; expected")
+
+
+def test_a_call_of_a_later_version():
+    made = InAStruct()
+    longer = bytearray(bytes(made.call) + bytes(16))
+    later = _abi.ProgramCall.from_buffer(longer)
+    later.struct_size = len(longer)
+    assert made.run(later) == (0, "")
+    made.expect(1)
+    longer[-1] = 1
+    assert made.run(later)[0] == 15
+
+
+@pytest.mark.parametrize("place, name", [(0, "input"), (1, "target"), (2, "value"), (3, "grad_input")])
+def test_an_address_that_is_missing(place, name):
+    made = InAStruct()
+    assert made.run() == (0, "")  # so that a program waits for these descriptors
+    made.addresses[place] = None
+    before = made.gradient.copy()
+    status, sentence = made.run()
+    assert status == 1 and sentence.startswith(name)
+    np.testing.assert_array_equal(made.gradient, before)
+
+
+def test_no_call():
+    error = _abi.Error()
+    assert _abi.program_run(None, ctypes.byref(error)) == 1 and error.message.startswith(b"call: expected a struct")
+    assert _abi.program_run(None, None) == 1

@@ -462,6 +462,28 @@ class ProgramPointer(Structure):
     _fields_ = [("at", c_uint32), ("target", c_uint32), ("bytes", c_uint32), ("count_at", c_uint32)]
 
 
+class ProgramCall(_Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("task", c_int32),
+        ("program", c_void_p),
+        ("size", c_int64),
+        ("arrays", c_void_p),
+        ("count", c_int32),
+        ("reserved", c_int32),
+        ("number", c_void_p),
+        ("gradients", c_void_p),
+        ("parts", c_void_p),
+        ("parts_length", c_int64),
+        ("length", c_int64),
+        ("addresses", c_void_p),
+        ("statistics", c_void_p),
+    ]
+
+
+PROGRAM_FORWARD, PROGRAM_VALUE_AND_GRADIENT, PROGRAM_VALUE, PROGRAM_GRADIENT = range(4)
+
+
 def part(parts: Structure, name: str) -> float:
     """A part by Python's name, which C may not have for a word of its own."""
     return float(getattr(parts, name if hasattr(parts, name) else name + "_"))
@@ -641,17 +663,13 @@ program_value = _declare("program_value", _program + [c_void_p, c_int64] * 2 + [
 program_gradient = _declare("program_gradient", _program + [c_void_p, c_int64, c_void_p, c_void_p, c_void_p])
 
 
-def _ready(function: Any) -> Any:
-    """The same function for arguments made once, as ctypes passes them on: converting numbers takes as long as a call."""
-    ready = lib[function.__name__]
-    ready.restype = function.restype
-    return ready
-
-
-forward = _ready(program_forward)
-value_and_gradient = _ready(program_value_and_gradient)
-value = _ready(program_value)
-gradient = _ready(program_gradient)
+_declare("program_run", [c_void_p] * 2)
+# Without types of arguments, for those that are made once: converting them takes as long as the call.
+program_run = lib["segloss_program_run"]
+program_run.restype = c_int32
+# For calls that are over before other threads of Python could make use of the interpreter.
+program_run_held = ctypes.PyDLL(lib._name, handle=lib._handle)["segloss_program_run"]
+program_run_held.restype = c_int32
 
 # Called by XLA.
 for _name in ("forward", "value", "gradient"):

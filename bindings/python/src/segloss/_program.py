@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import functools
 import math
+import struct
 import weakref
 from collections.abc import Sequence
 from ctypes import addressof, sizeof
@@ -182,7 +184,7 @@ class Plan:
         try:
             return self._free.pop()
         except IndexError:
-            return Frame(self.program, self._free, self._tensors)
+            return Frame(self.program, self._free, self._tensors, self.is_small)
 
 
 class Frame:
@@ -201,13 +203,14 @@ class Frame:
     """
 
     __slots__ = (
-        "_addresses", "_arrays", "_error", "_factor", "_factor_type", "_for_both", "_for_gradient", "_for_value",
-        "_gradients", "_inputs", "_length", "_pointers", "_statistics", "_strides", "_value",
-        "_value_address", "_value_at", "_written", "count", "free", "parts", "program", "value_shape", "value_type",
+        "_arrays", "_error", "_factor", "_factor_type", "_for_both", "_for_forward", "_for_gradient", "_for_value",
+        "_gradients", "_pointers", "_run", "_strides", "_value", "_wanted", "count", "free", "parts", "program", "value_shape",
+        "value_type",
     )  # fmt: skip
 
-    def __init__(self, program: Program, free: list[Frame], tensors: Sequence[_abi.Tensor]):
+    def __init__(self, program: Program, free: list[Frame], tensors: Sequence[_abi.Tensor], is_small: bool = False):
         count, parts, value = program.checked(tensors)
+        self._run = _abi.program_run_held if is_small else _abi.program_run
         self.program = program
         self.free = free
         self.count = count
@@ -215,44 +218,40 @@ class Frame:
         self.value_type = value.type_code, value.type_bits
         self.parts = (ctypes.c_double * max(1, parts))()
         self._arrays = (_abi.Tensor * len(tensors))(*tensors)
-        self._inputs = list(self._arrays)
         self._value = _abi.Tensor.from_buffer_copy(value)
         self._factor = _abi.Tensor.from_buffer_copy(value)
         self._factor_type = self.value_type
         predictions = program.predictions
-        self._written = (_abi.Tensor * max(1, predictions))(*tensors[:predictions])
-        self._gradients = list(self._written)[:predictions]
+        self._gradients = (_abi.Tensor * max(1, predictions))(*tensors[:predictions])
         self._strides: list[Sequence[int] | None] = [None] * predictions
+        self._wanted = [False] * predictions
         self._pointers = (ctypes.c_void_p * max(1, predictions))()
-        self._addresses = [addressof(tensor) for tensor in self._gradients]
         self._error = _abi.Error()
-        # The arguments of the library's functions: as ctypes passes them on, which costs half of converting its objects at
-        # each call; those with a name change from call to call.
-        self._statistics = ctypes.c_void_p()
-        self._length = ctypes.c_int64()
-        self._value_address = addressof(self._value)
-        self._value_at = ctypes.c_void_p()
 
-        def at(memory: Any) -> Any:
-            return ctypes.c_void_p.from_param(addressof(memory))
+        def task(kind: int, number: _abi.Tensor, gradients: int = 0) -> _Task:
+            call = _abi.ProgramCall(
+                task=kind, program=program.address, size=program.size, arrays=addressof(self._arrays),
+                count=len(tensors), number=addressof(number), gradients=addressof(self._pointers),
+                parts=addressof(self.parts) if parts else None, parts_length=parts, length=count,
+            )  # fmt: skip
+            return _Task(call, len(tensors) + 1 + gradients, self._error)
 
-        size = ctypes.c_int64.from_param
-        call = (
-            ctypes.c_void_p.from_param(program.address), size(program.size), at(self._arrays),
-            ctypes.c_int32.from_param(len(tensors)), self._statistics,
-        )  # fmt: skip
-        outputs = at(self.parts) if parts else None, size(parts)
-        written, error = at(self._pointers), at(self._error)
-        self._for_value = *call, self._length, *outputs, self._value_at, error
-        self._for_both = *call, size(count), *outputs, at(self._value), written, error
-        self._for_gradient = *call, self._length, at(self._factor), written, error
+        self._for_forward = task(_abi.PROGRAM_FORWARD, self._value)
+        self._for_both = task(_abi.PROGRAM_VALUE_AND_GRADIENT, self._value, predictions)
+        self._for_value = task(_abi.PROGRAM_VALUE, self._value)
+        self._for_gradient = task(_abi.PROGRAM_GRADIENT, self._factor, predictions)
 
     def release(self) -> None:
         self.free.append(self)
 
     def forward(self, arrays: Sequence[int], value: int | None, statistics: int | None) -> None:
         """Fills the value at an address, `parts`, and the statistics at an address."""
-        self._sum_up(_abi.forward, arrays, value, statistics, self.count if statistics else 0)
+        task = self._for_forward
+        task.call.length = self.count if statistics else 0
+        task.call.number = None if value is None else addressof(self._value)
+        task.place(statistics or 0, *arrays, value or 0)
+        if status := self._run(*task.arguments):
+            self.program.check(status, self._error)
 
     def value_and_gradient(
         self,
@@ -262,15 +261,19 @@ class Frame:
         gradients: Sequence[tuple[int, Sequence[int] | None] | None],
     ) -> None:
         """The same, and gradients as below for a factor of 1."""
-        self._place(arrays, statistics)
-        self._value.data = value
-        self._place_gradients(gradients)
-        if status := _abi.value_and_gradient(*self._for_both):
+        task = self._for_both
+        task.place(statistics or 0, *arrays, value, *self._placed(gradients))
+        if status := self._run(*task.arguments):
             self.program.check(status, self._error)
 
     def value(self, arrays: Sequence[int], value: int | None, statistics: int, length: int) -> None:
         """Fills the value and `parts` from statistics, of one batch or of several one after the other."""
-        self._sum_up(_abi.value, arrays, value, statistics, length)
+        task = self._for_value
+        task.call.length = length
+        task.call.number = None if value is None else addressof(self._value)
+        task.place(statistics or 0, *arrays, value or 0)
+        if status := self._run(*task.arguments):
+            self.program.check(status, self._error)
 
     def gradient(
         self,
@@ -283,51 +286,70 @@ class Frame:
         factor_strides: Sequence[int] | None = None,
     ) -> None:
         """Writes gradients, each to an address and in strides (None: those of its array), times the factor at one."""
-        self._factor.data = factor
         if factor_type is not None and factor_type != self._factor_type:
             self._factor_type = self._factor.type_code, self._factor.type_bits = factor_type
         if factor_strides is not None:
             self._factor.flags = 0
             self._factor.strides[: len(factor_strides)] = factor_strides
-        self._place(arrays, statistics)
-        self._length.value = length
-        self._place_gradients(gradients)
-        if status := _abi.gradient(*self._for_gradient):
+        task = self._for_gradient
+        task.call.length = length
+        task.place(statistics or 0, *arrays, factor, *self._placed(gradients))
+        if status := self._run(*task.arguments):
             self.program.check(status, self._error)
 
-    def _sum_up(
-        self, function: Any, arrays: Sequence[int], value: int | None, statistics: int | None, length: int
-    ) -> None:
-        self._place(arrays, statistics)
-        self._length.value = length
-        self._value.data = value
-        self._value_at.value = None if value is None else self._value_address
-        if status := function(*self._for_value):
-            self.program.check(status, self._error)
-
-    def _place(self, arrays: Sequence[int], statistics: int | None) -> None:
-        for tensor, address in zip(self._inputs, arrays):
-            tensor.data = address
-        self._statistics.value = statistics
-
-    def _place_gradients(self, gradients: Sequence[tuple[int, Sequence[int] | None] | None]) -> None:
+    def _placed(self, gradients: Sequence[tuple[int, Sequence[int] | None] | None]) -> list[int]:
+        """The addresses of gradients, whose descriptors are nearly always as they were."""
+        addresses = []
         for i, gradient in enumerate(gradients):
             if gradient is None:
+                self._wanted[i] = False
                 self._pointers[i] = None
-                continue
-            self._gradients[i].data, strides = gradient
-            if strides != self._strides[i]:  # nearly always as they were
-                self._lay(i, strides)
-            self._pointers[i] = self._addresses[i]
+                addresses.append(0)
+            else:
+                address, strides = gradient
+                if not self._wanted[i] or strides != self._strides[i]:
+                    self._lay(i, strides)
+                addresses.append(address)
+        return addresses
 
     def _lay(self, i: int, strides: Sequence[int] | None) -> None:
         """Has a gradient written in strides; None: in its array's."""
         self._strides[i] = strides
-        tensor, array = self._gradients[i], self._inputs[i]
+        self._wanted[i] = True
+        self._pointers[i] = addressof(self._gradients[i])
+        tensor, array = self._gradients[i], self._arrays[i]
         tensor.flags = array.flags if strides is None else 0
         tensor.strides[:] = array.strides[:]
         if strides is not None:
             tensor.strides[: len(strides)] = strides
+
+
+class _Task:
+    """One kind of call on a frame's descriptors.
+
+    Attributes
+    ----------
+    call : ProgramCall
+    place : callable
+        Takes all addresses, since to write each by itself takes as long as to write them all: of the statistics, the arrays,
+        the value or the factor, and the gradients if it makes them. They stand behind the struct, whose last member is the
+        first of them.
+    arguments : tuple
+        What `segloss_program_run` takes.
+    """
+
+    __slots__ = ("arguments", "call", "place")
+
+    def __init__(self, call: _abi.ProgramCall, places: int, error: _abi.Error):
+        layout = struct.Struct(f"{1 + places}N")
+        memory = bytearray(bytes(call)[:_STATISTICS] + bytes(layout.size))
+        self.call = _abi.ProgramCall.from_buffer(memory)
+        self.call.addresses = addressof(self.call) + sizeof(call)
+        self.place = functools.partial(layout.pack_into, memory, _STATISTICS)
+        self.arguments = ctypes.byref(self.call), ctypes.byref(error)
+
+
+_STATISTICS = _abi.ProgramCall.statistics.offset
 
 
 def tensor(type_: tuple[int, int], shape: Sequence[int], strides: Sequence[int] | None = None) -> _abi.Tensor:
