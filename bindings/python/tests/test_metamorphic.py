@@ -94,10 +94,10 @@ def test_powers_of_two_from_above_are_exact(name, seed, shape, kind, exponent, s
 @FEW
 @given(seeds, shapes.filter(lambda shape: shape[1] * shape[2] >= 16), st.floats(-100, 100))
 def test_linear_in_the_upstream_gradient(name, seed, shape, factor):
-    """Up to 16 roundings of float64, relative to what is rounded. The factor multiplies the coefficients of a gradient (of its
-    targets, its losses, its classes), three roundings of terms that are up to three times their sum, and each of the two
-    gradients has two or three more in its kernel: 16. In a single pixel terms may cancel to any degree; not in all of a map
-    at once, so the largest entry of 16 pixels stands for the terms. Of smaller maps powers of two say as much."""
+    """A gradient is a sum of coefficients (of its loss, its classes) times what is the pixel's own, and the factor joins the
+    coefficients. That costs them three roundings, of terms that are up to three times their sum, and the kernels round each
+    of the two gradients three times: 16 at most. In one pixel terms may cancel to any degree, but not in all of a map at
+    once, so the largest entry of 16 pixels stands for the terms. Smaller maps have the powers of two."""
     case, inputs = drawn(name, shape, seed)
     _, gradients = run(case, inputs)
     _, scaled = case.make().value_and_grad(**inputs, grad_output=factor)
