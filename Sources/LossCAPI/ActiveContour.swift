@@ -31,11 +31,10 @@ public func segloss_active_contour(
     _ parts: UnsafeMutablePointer<segloss_active_contour_parts>!, _ grad_input: UnsafePointer<segloss_tensor>!,
     _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    oneCall(
-        error, parts, grad_output, ("grad_input", grad_input),
-        { () throws(LossError) in
-            try loss(input, target, options, execution)
-        }, write)
+    status(error) { () throws(LossError) in
+        try oneCall(
+            loss(input, target, options, execution), parts, grad_output, ("grad_input", grad_input), write)
+    }
 }
 
 @_cdecl("segloss_active_contour_statistics") @implementation
@@ -57,11 +56,11 @@ public func segloss_active_contour_finish(
     _ grad_input: UnsafePointer<segloss_tensor>!, _ execution: UnsafePointer<segloss_execution>!,
     _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    finishCall(
-        error, statistics, length, parts, grad_output, ("grad_input", grad_input),
-        { () throws(LossError) in
-            try loss(input, target, options, execution)
-        }, write)
+    status(error) { () throws(LossError) in
+        try finishCall(
+            loss(input, target, options, execution), statistics, length, parts, grad_output, ("grad_input", grad_input),
+            write)
+    }
 }
 
 extension Entry {

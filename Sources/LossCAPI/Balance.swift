@@ -57,11 +57,10 @@ public func segloss_balance(
     _ parts: UnsafeMutablePointer<segloss_balance_parts>!, _ grad_pred: UnsafePointer<segloss_tensor>!,
     _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    oneCall(
-        error, parts, grad_output, ("grad_pred", grad_pred),
-        { () throws(LossError) in
-            try loss(pred, gt, mask, options, execution)
-        }, write)
+    status(error) { () throws(LossError) in
+        try oneCall(
+            loss(pred, gt, mask, options, execution), parts, grad_output, ("grad_pred", grad_pred), write)
+    }
 }
 
 @_cdecl("segloss_balance_statistics") @implementation
@@ -84,11 +83,11 @@ public func segloss_balance_finish(
     _ parts: UnsafeMutablePointer<segloss_balance_parts>!, _ grad_pred: UnsafePointer<segloss_tensor>!,
     _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    finishCall(
-        error, statistics, length, parts, grad_output, ("grad_pred", grad_pred),
-        { () throws(LossError) in
-            try loss(pred, gt, mask, options, execution)
-        }, write)
+    status(error) { () throws(LossError) in
+        try finishCall(
+            loss(pred, gt, mask, options, execution), statistics, length, parts, grad_output, ("grad_pred", grad_pred),
+            write)
+    }
 }
 
 @_cdecl("segloss_balance_map") @implementation

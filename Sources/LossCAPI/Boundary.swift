@@ -28,11 +28,10 @@ public func segloss_boundary(
     _ parts: UnsafeMutablePointer<segloss_boundary_parts>!, _ grad_pred: UnsafePointer<segloss_tensor>!,
     _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    oneCall(
-        error, parts, grad_output, ("grad_pred", grad_pred),
-        { () throws(LossError) in
-            try loss(pred, labels, options, execution)
-        }, write)
+    status(error) { () throws(LossError) in
+        try oneCall(
+            loss(pred, labels, options, execution), parts, grad_output, ("grad_pred", grad_pred), write)
+    }
 }
 
 @_cdecl("segloss_boundary_statistics") @implementation
@@ -54,11 +53,11 @@ public func segloss_boundary_finish(
     _ grad_pred: UnsafePointer<segloss_tensor>!, _ execution: UnsafePointer<segloss_execution>!,
     _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    finishCall(
-        error, statistics, length, parts, grad_output, ("grad_pred", grad_pred),
-        { () throws(LossError) in
-            try loss(pred, labels, options, execution)
-        }, write)
+    status(error) { () throws(LossError) in
+        try finishCall(
+            loss(pred, labels, options, execution), statistics, length, parts, grad_output, ("grad_pred", grad_pred),
+            write)
+    }
 }
 
 @_cdecl("segloss_boundary_items") @implementation
@@ -68,11 +67,10 @@ public func segloss_boundary_items(
     _ values: UnsafePointer<segloss_tensor>!, _ grad_pred: UnsafePointer<segloss_tensor>!,
     _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    itemsCall(
-        error, grad_output, values, ("grad_pred", grad_pred),
-        { () throws(LossError) in
-            try loss(pred, labels, options, execution)
-        })
+    status(error) { () throws(LossError) in
+        try itemsCall(
+            loss(pred, labels, options, execution), grad_output, values, ("grad_pred", grad_pred))
+    }
 }
 
 extension Entry {

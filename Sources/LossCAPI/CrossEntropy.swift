@@ -32,11 +32,11 @@ public func segloss_cross_entropy(
     _ parts: UnsafeMutablePointer<segloss_cross_entropy_parts>!, _ grad_input: UnsafePointer<segloss_tensor>!,
     _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    oneCall(
-        error, parts, grad_output, ("grad_input", grad_input),
-        { () throws(LossError) in
-            try loss(input, target, weight, mask, options, execution)
-        }, write)
+    status(error) { () throws(LossError) in
+        try oneCall(
+            loss(input, target, weight, mask, options, execution), parts, grad_output, ("grad_input", grad_input), write
+        )
+    }
 }
 
 @_cdecl("segloss_cross_entropy_statistics") @implementation
@@ -60,11 +60,11 @@ public func segloss_cross_entropy_finish(
     _ grad_input: UnsafePointer<segloss_tensor>!, _ execution: UnsafePointer<segloss_execution>!,
     _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    finishCall(
-        error, statistics, length, parts, grad_output, ("grad_input", grad_input),
-        { () throws(LossError) in
-            try loss(input, target, weight, mask, options, execution)
-        }, write)
+    status(error) { () throws(LossError) in
+        try finishCall(
+            loss(input, target, weight, mask, options, execution), statistics, length, parts, grad_output,
+            ("grad_input", grad_input), write)
+    }
 }
 
 @_cdecl("segloss_cross_entropy_items") @implementation
@@ -75,11 +75,10 @@ public func segloss_cross_entropy_items(
     _ values: UnsafePointer<segloss_tensor>!, _ grad_input: UnsafePointer<segloss_tensor>!,
     _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    itemsCall(
-        error, grad_output, values, ("grad_input", grad_input),
-        { () throws(LossError) in
-            try loss(input, target, weight, mask, options, execution)
-        })
+    status(error) { () throws(LossError) in
+        try itemsCall(
+            loss(input, target, weight, mask, options, execution), grad_output, values, ("grad_input", grad_input))
+    }
 }
 
 extension Entry {

@@ -29,11 +29,10 @@ public func segloss_dice_bce(
     _ parts: UnsafeMutablePointer<segloss_dice_bce_parts>!, _ grad_input: UnsafePointer<segloss_tensor>!,
     _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    oneCall(
-        error, parts, grad_output, ("grad_input", grad_input),
-        { () throws(LossError) in
-            try loss(input, target, mask, options, execution)
-        }, write)
+    status(error) { () throws(LossError) in
+        try oneCall(
+            loss(input, target, mask, options, execution), parts, grad_output, ("grad_input", grad_input), write)
+    }
 }
 
 @_cdecl("segloss_dice_bce_statistics") @implementation
@@ -56,11 +55,11 @@ public func segloss_dice_bce_finish(
     _ parts: UnsafeMutablePointer<segloss_dice_bce_parts>!, _ grad_input: UnsafePointer<segloss_tensor>!,
     _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    finishCall(
-        error, statistics, length, parts, grad_output, ("grad_input", grad_input),
-        { () throws(LossError) in
-            try loss(input, target, mask, options, execution)
-        }, write)
+    status(error) { () throws(LossError) in
+        try finishCall(
+            loss(input, target, mask, options, execution), statistics, length, parts, grad_output,
+            ("grad_input", grad_input), write)
+    }
 }
 
 @_cdecl("segloss_dice_bce_items") @implementation
@@ -71,11 +70,10 @@ public func segloss_dice_bce_items(
     _ grad_input: UnsafePointer<segloss_tensor>!, _ execution: UnsafePointer<segloss_execution>!,
     _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    itemsCall(
-        error, grad_output, values, ("grad_input", grad_input),
-        { () throws(LossError) in
-            try loss(input, target, mask, options, execution)
-        })
+    status(error) { () throws(LossError) in
+        try itemsCall(
+            loss(input, target, mask, options, execution), grad_output, values, ("grad_input", grad_input))
+    }
 }
 
 extension Entry {

@@ -33,11 +33,11 @@ public func segloss_focal(
     _ parts: UnsafeMutablePointer<segloss_focal_parts>!, _ grad_input: UnsafePointer<segloss_tensor>!,
     _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    oneCall(
-        error, parts, grad_output, ("grad_input", grad_input),
-        { () throws(LossError) in
-            try loss(input, target, weight, mask, options, execution)
-        }, write)
+    status(error) { () throws(LossError) in
+        try oneCall(
+            loss(input, target, weight, mask, options, execution), parts, grad_output, ("grad_input", grad_input), write
+        )
+    }
 }
 
 @_cdecl("segloss_focal_statistics") @implementation
@@ -61,11 +61,11 @@ public func segloss_focal_finish(
     _ grad_input: UnsafePointer<segloss_tensor>!, _ execution: UnsafePointer<segloss_execution>!,
     _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    finishCall(
-        error, statistics, length, parts, grad_output, ("grad_input", grad_input),
-        { () throws(LossError) in
-            try loss(input, target, weight, mask, options, execution)
-        }, write)
+    status(error) { () throws(LossError) in
+        try finishCall(
+            loss(input, target, weight, mask, options, execution), statistics, length, parts, grad_output,
+            ("grad_input", grad_input), write)
+    }
 }
 
 @_cdecl("segloss_focal_items") @implementation
@@ -76,11 +76,10 @@ public func segloss_focal_items(
     _ values: UnsafePointer<segloss_tensor>!, _ grad_input: UnsafePointer<segloss_tensor>!,
     _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    itemsCall(
-        error, grad_output, values, ("grad_input", grad_input),
-        { () throws(LossError) in
-            try loss(input, target, weight, mask, options, execution)
-        })
+    status(error) { () throws(LossError) in
+        try itemsCall(
+            loss(input, target, weight, mask, options, execution), grad_output, values, ("grad_input", grad_input))
+    }
 }
 
 extension Entry {

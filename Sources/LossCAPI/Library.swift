@@ -36,7 +36,12 @@ public func segloss_instruction_set(_ error: UnsafeMutablePointer<segloss_error>
 public func segloss_set_num_threads(_ n: Int32) { Threads.count = Int(n) }
 
 @_cdecl("segloss_num_threads") @implementation
-public func segloss_num_threads() -> Int32 { Int32(Threads.count) }
+public func segloss_num_threads() -> Int32 {
+    // What is made here for the first time must be made before a fork.
+    Calls.enter()
+    defer { Calls.leave() }
+    return Int32(Threads.count)
+}
 
 @_cdecl("segloss_set_runner") @implementation
 public func segloss_set_runner(_ run: segloss_run!, _ context: UnsafeMutableRawPointer!, _ threads: Int32) {
@@ -50,6 +55,8 @@ public func segloss_set_openmp(_ parallel: segloss_omp_parallel!, _ maxThreads: 
 
 @_cdecl("segloss_shutdown") @implementation
 public func segloss_shutdown() {
+    Calls.enter()
+    defer { Calls.leave() }
     BoundPrograms.release()
     Threads.shutdown()
 }

@@ -28,11 +28,10 @@ public func segloss_mask_dice(
     _ parts: UnsafeMutablePointer<segloss_mask_dice_parts>!, _ grad_pred: UnsafePointer<segloss_tensor>!,
     _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    oneCall(
-        error, parts, grad_output, ("grad_pred", grad_pred),
-        { () throws(LossError) in
-            try loss(pred, gt, mask, weights, options, execution)
-        }, write)
+    status(error) { () throws(LossError) in
+        try oneCall(
+            loss(pred, gt, mask, weights, options, execution), parts, grad_output, ("grad_pred", grad_pred), write)
+    }
 }
 
 @_cdecl("segloss_mask_dice_statistics") @implementation
@@ -56,11 +55,11 @@ public func segloss_mask_dice_finish(
     _ grad_pred: UnsafePointer<segloss_tensor>!, _ execution: UnsafePointer<segloss_execution>!,
     _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    finishCall(
-        error, statistics, length, parts, grad_output, ("grad_pred", grad_pred),
-        { () throws(LossError) in
-            try loss(pred, gt, mask, weights, options, execution)
-        }, write)
+    status(error) { () throws(LossError) in
+        try finishCall(
+            loss(pred, gt, mask, weights, options, execution), statistics, length, parts, grad_output,
+            ("grad_pred", grad_pred), write)
+    }
 }
 
 extension Entry {

@@ -130,11 +130,10 @@ public func segloss_structure_items(
     _ values: UnsafePointer<segloss_tensor>!, _ grad_pred: UnsafePointer<segloss_tensor>!,
     _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    itemsCall(
-        error, grad_output, values, ("grad_pred", grad_pred),
-        { () throws(LossError) in
-            try loss([tensor("pred", pred)], mask, options, execution)
-        })
+    status(error) { () throws(LossError) in
+        try itemsCall(
+            loss([tensor("pred", pred)], mask, options, execution), grad_output, values, ("grad_pred", grad_pred))
+    }
 }
 
 extension Entry {

@@ -3,7 +3,8 @@ import LossCore
 
 // Between C's structs and the core's types. Nothing is computed here.
 
-/// Runs a body and turns what it throws into a status and a sentence.
+/// Runs a body and turns what it throws into a status and a sentence. All that a call does is in the body, since a fork may
+/// come before it: where there is Swift's runtime, a generic call looks its types up, under a lock that a child would inherit.
 func status(_ error: UnsafeMutablePointer<segloss_error>?, _ body: () throws(LossError) -> Void) -> Int32 {
     Calls.enter()
     defer { Calls.leave() }
@@ -144,38 +145,29 @@ func finish<L: Loss>(
 
 /// Value, parts and gradient of a loss of one prediction, in one call.
 func oneCall<L: Loss, P: Sized>(
-    _ error: UnsafeMutablePointer<segloss_error>?, _ parts: UnsafeMutablePointer<P>?, _ gradOutput: Double,
-    _ gradient: (StaticString, UnsafePointer<segloss_tensor>?), _ loss: () throws(LossError) -> L,
-    _ write: (L.Parts, UnsafeMutablePointer<P>?) -> Void
-) -> Int32 {
-    status(error) { () throws(LossError) in
-        try check(parts: parts)
-        write(try loss()(gradOutput: gradOutput, gradients: gradients(gradient)), parts)
-    }
+    _ loss: @autoclosure () throws(LossError) -> L, _ parts: UnsafeMutablePointer<P>?, _ gradOutput: Double,
+    _ gradient: (StaticString, UnsafePointer<segloss_tensor>?), _ write: (L.Parts, UnsafeMutablePointer<P>?) -> Void
+) throws(LossError) {
+    try check(parts: parts)
+    write(try loss()(gradOutput: gradOutput, gradients: gradients(gradient)), parts)
 }
 
 /// The same from statistics.
 func finishCall<L: Loss, P: Sized>(
-    _ error: UnsafeMutablePointer<segloss_error>?, _ statistics: UnsafePointer<Double>?, _ length: Int64,
+    _ loss: @autoclosure () throws(LossError) -> L, _ statistics: UnsafePointer<Double>?, _ length: Int64,
     _ parts: UnsafeMutablePointer<P>?, _ gradOutput: Double,
-    _ gradient: (StaticString, UnsafePointer<segloss_tensor>?), _ loss: () throws(LossError) -> L,
-    _ write: (L.Parts, UnsafeMutablePointer<P>?) -> Void
-) -> Int32 {
-    status(error) { () throws(LossError) in
-        try check(parts: parts)
-        write(try finish(loss(), statistics, length, gradOutput, gradients(gradient)), parts)
-    }
+    _ gradient: (StaticString, UnsafePointer<segloss_tensor>?), _ write: (L.Parts, UnsafeMutablePointer<P>?) -> Void
+) throws(LossError) {
+    try check(parts: parts)
+    write(try finish(loss(), statistics, length, gradOutput, gradients(gradient)), parts)
 }
 
 /// Each item's value and gradient, without the reduction.
 func itemsCall(
-    _ error: UnsafeMutablePointer<segloss_error>?, _ gradOutput: UnsafePointer<segloss_tensor>?,
-    _ values: UnsafePointer<segloss_tensor>?, _ gradient: (StaticString, UnsafePointer<segloss_tensor>?),
-    _ loss: () throws(LossError) -> some ItemLoss
-) -> Int32 {
-    status(error) { () throws(LossError) in
-        try loss().items(
-            gradOutput: optionalTensor("grad_output", gradOutput), values: optionalTensor("values", values),
-            gradients: gradients(gradient))
-    }
+    _ loss: @autoclosure () throws(LossError) -> some ItemLoss, _ gradOutput: UnsafePointer<segloss_tensor>?,
+    _ values: UnsafePointer<segloss_tensor>?, _ gradient: (StaticString, UnsafePointer<segloss_tensor>?)
+) throws(LossError) {
+    try loss().items(
+        gradOutput: optionalTensor("grad_output", gradOutput), values: optionalTensor("values", values),
+        gradients: gradients(gradient))
 }

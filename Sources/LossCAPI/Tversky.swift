@@ -21,11 +21,10 @@ public func segloss_tversky(
     _ parts: UnsafeMutablePointer<segloss_overlap_parts>!, _ grad_input: UnsafePointer<segloss_tensor>!,
     _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    oneCall(
-        error, parts, grad_output, ("grad_input", grad_input),
-        { () throws(LossError) in
-            try loss(input, target, mask, options, execution)
-        }, write)
+    status(error) { () throws(LossError) in
+        try oneCall(
+            loss(input, target, mask, options, execution), parts, grad_output, ("grad_input", grad_input), write)
+    }
 }
 
 @_cdecl("segloss_tversky_statistics") @implementation
@@ -48,11 +47,11 @@ public func segloss_tversky_finish(
     _ parts: UnsafeMutablePointer<segloss_overlap_parts>!, _ grad_input: UnsafePointer<segloss_tensor>!,
     _ execution: UnsafePointer<segloss_execution>!, _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    finishCall(
-        error, statistics, length, parts, grad_output, ("grad_input", grad_input),
-        { () throws(LossError) in
-            try loss(input, target, mask, options, execution)
-        }, write)
+    status(error) { () throws(LossError) in
+        try finishCall(
+            loss(input, target, mask, options, execution), statistics, length, parts, grad_output,
+            ("grad_input", grad_input), write)
+    }
 }
 
 @_cdecl("segloss_tversky_items") @implementation
@@ -63,11 +62,10 @@ public func segloss_tversky_items(
     _ grad_input: UnsafePointer<segloss_tensor>!, _ execution: UnsafePointer<segloss_execution>!,
     _ error: UnsafeMutablePointer<segloss_error>!
 ) -> Int32 {
-    itemsCall(
-        error, grad_output, values, ("grad_input", grad_input),
-        { () throws(LossError) in
-            try loss(input, target, mask, options, execution)
-        })
+    status(error) { () throws(LossError) in
+        try itemsCall(
+            loss(input, target, mask, options, execution), grad_output, values, ("grad_input", grad_input))
+    }
 }
 
 extension Entry {

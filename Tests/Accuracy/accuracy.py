@@ -1,9 +1,10 @@
 """How far each loss and its gradient are from float64, beside PyTorch's own float32 on the same inputs.
 
-    python Tests/Accuracy/accuracy.py --sizes 10 16 20 24 --output accuracy.csv
+    python Tests/Accuracy/accuracy.py --sizes 10 16 20 24 --huge 268435456 --output accuracy.csv
 
 prints a table (Markdown) of the worst of each loss and writes every measurement; the exit status says whether the bounds
-of the design hold. The references are those of the tests: float64, sums in extended precision, gradients by hand.
+of the design hold. The references are those of the tests: float64, sums in extended precision, gradients by hand; of huge
+maps float64 is taken block by block.
 
 A value's error is in parts of max(|value|, 1e-3), a gradient's, and that of db_step's map, in parts of its largest
 entry. Scenes:
@@ -38,6 +39,7 @@ import torch.nn.functional as F
 import upstream_losses as losses
 import upstream_torch as detectors
 from catalog import BY_NAME, Entry
+from reference_pointwise import cross_entropies, focal_terms
 from support import PREDICTION_TYPES, binary, total
 from test_oracle_torch_windows import active_contour, structure
 
@@ -46,8 +48,8 @@ SCENES = ("ordinary", "constant", "saturated", "perfect", "one")
 BOUNDS = {"f64": (1e-12, 1e-12), "f32": (1e-6, 1e-6), "f16": (1e-6, 1e-6), "bf16": (1e-6, 1e-6)}
 # Half a unit in the last place, relative; and half of the smallest number.
 ROUNDING = {"f64": (0, 0), "f32": (0, 0), "f16": (2.0**-11, 2.0**-25), "bf16": (2.0**-8, 2.0**-134)}
-# The largest maps whose references take seconds and no more than a few GB: shifted copies, sorted values.
-LARGEST = {"boundary": 20, "structure": 22, "contour": 24, "db": 22, "balance": 22, "l1": 22, "ctpn": 22}
+# The largest maps whose references take a minute and a few GB at most: shifted copies, sorted values.
+LARGEST = {"boundary": 22, "structure": 24, "contour": 24, "db": 24, "balance": 24, "l1": 24, "ctpn": 24}
 
 
 def window_entry(name, loss, reference, draw):
@@ -345,56 +347,119 @@ def measure(name, kind, size, scene):
     return Measurement(name, kind, 1 << size, scene, *off, share, *theirs, bool(holds))
 
 
-def huge(count):
-    """Dice and BCE of logits with one positive pixel, by pieces: maps whose references would not fit in memory."""
-    rng = np.random.default_rng(count)
-    x = rng.standard_normal(count, dtype=np.float32)
-    x *= 4
-    y = np.zeros(count, np.uint8)
-    y[count // 3] = 1
-    pieces = [slice(i, i + (1 << 22)) for i in range(0, count, 1 << 22)]
+# ---------------------------------------------------------------- maps of which float64 does not fit in memory
 
-    def wide(piece):
-        a = x[piece].astype(np.float64)
-        return a, 1 / (1 + np.exp(-a)), 1 / (1 + np.exp(a)), y[piece].astype(np.float64)
 
-    sums = np.zeros(3, np.longdouble)  # TP, wrong, cross-entropy
-    for piece in pieces:
-        a, p, q, t = wide(piece)
-        entropy = np.maximum(a, 0) - a * t + np.log1p(np.exp(-np.abs(a)))
-        sums += [np.sum(v, dtype=np.longdouble) for v in (p * t, p * (1 - t) + q * t, entropy)]
-    both, wrong, entropy = map(float, sums)
-    union = 2 * both + wrong + 1  # (2 TP + FP + FN + smooth)
+def blocks(*arrays):
+    """The arrays in float64, a block of pixels at a time; with x also p and 1 - p: (place, x, p, 1 - p, y)."""
+    for start in range(0, arrays[0].size, 1 << 18):
+        at = slice(start, start + (1 << 18))
+        x, y = (a[at].astype(np.float64) for a in arrays)
+        yield at, x, 1 / (1 + np.exp(-x)), 1 / (1 + np.exp(x)), y
 
-    def dice_slope(a, p, q, t):
-        return -(2 * t * union - (2 * both + 1)) / union**2 * p * q
 
-    def bce_slope(a, p, q, t):
-        return ((1 - t) * p - t * q) / count
+def sums(x, y):
+    """TP, FP, FN, and what the cross-entropies and the focal losses of the pixels add up to."""
+    result = np.zeros(5, np.longdouble)
+    for _, a, p, q, t in blocks(x, y):
+        terms = p * t, p * (1 - t), q * t, cross_entropies(a, t, True)[0], focal_terms(a, t, 0.25, 2, True)[0]
+        result += [np.sum(v, dtype=np.longdouble) for v in terms]
+    return result.astype(np.float64)
 
-    for name, loss, want, slope in (
-        ("dice", segloss.DiceLoss(), wrong / union, dice_slope),
-        ("bce", segloss.BCELoss(), entropy / count, bce_slope),
-    ):
+
+def overlap(tp, alpha, beta, gamma=1):
+    """((alpha FP + beta FN) / (tp TP + alpha FP + beta FN + 1))^gamma."""
+
+    def of(sums, _):
+        hit, wrong = tp * sums[0] + 1, alpha * sums[1] + beta * sums[2]
+        whole, value = hit + wrong, wrong / (hit + wrong)
+
+        def slope(x, p, q, y):
+            return (
+                gamma * value ** (gamma - 1) * ((alpha * (1 - y) - beta * y) * hit - tp * y * wrong) / whole**2 * p * q
+            )
+
+        return value**gamma, slope
+
+    return of
+
+
+def mean_bce(sums, count):
+    return sums[3] / count, lambda x, p, q, y: ((1 - y) * p - y * q) / count
+
+
+def dice_bce(sums, count):
+    (dice, dice_slope), (bce, bce_slope) = overlap(2, 1, 1)(sums, count), mean_bce(sums, count)
+    return dice + bce, lambda *block: dice_slope(*block) + bce_slope(*block)
+
+
+def focal(sums, count):
+    mean, slope = mean_bce(sums, count)
+    easy = -np.expm1(-mean)
+    rate = 0.8 * (easy**2 + 2 * easy * np.exp(-mean) * mean)
+    return 0.8 * easy**2 * mean, lambda *block: rate * slope(*block)
+
+
+def mean_focal(sums, count):
+    return sums[4] / count, lambda x, p, q, y: focal_terms(x, y, 0.25, 2, True)[1] / count
+
+
+# The loss, value and slope by the sums, and how many pixels PyTorch has memory for (16 GB).
+BY_BLOCKS = {
+    "dice": (segloss.DiceLoss(), overlap(2, 1, 1), 2**28),
+    "iou": (segloss.IoULoss(), overlap(1, 1, 1), 2**28),
+    "tversky": (segloss.TverskyLoss(alpha=0.3, beta=0.7), overlap(1, 0.3, 0.7), 2**28),
+    "focal-tversky": (segloss.FocalTverskyLoss(alpha=0.3, beta=0.7, gamma=0.75), overlap(1, 0.3, 0.7, 0.75), 2**28),
+    "dice-bce": (segloss.DiceBCELoss(), dice_bce, 2**28),
+    "bce": (segloss.BCELoss(), mean_bce, 2**28),
+    "focal": (segloss.FocalLoss(), focal, 2**28),
+    "focal-paper": (segloss.FocalLoss(variant="paper"), mean_focal, 2**27),
+}
+
+
+def draw_large(count, scene):
+    """Logits in float32, and targets."""
+    rng = np.random.default_rng([SCENES.index(scene), count])
+    random = lambda: rng.random(count, np.float32)  # noqa: E731
+    y = np.zeros(count, np.uint8) if scene == "one" else (random() < 0.2).view(np.uint8)
+    if scene == "one":
+        y[count // 3] = 1
+    if scene in ("ordinary", "one"):
+        x = rng.standard_normal(count, np.float32)
+        x *= 4
+        return np.clip(x, -16, 16, out=x), y
+    if scene == "constant":
+        return np.full(count, 0.3, np.float32), y
+    high = random() < 0.5 if scene == "saturated" else y == 1
+    size = np.float32(20 if scene == "saturated" else 12)
+    return np.where(high, size, -size), y
+
+
+def by_blocks(names, count, scene):
+    x, y = draw_large(count, scene)
+    of_all = sums(x, y)
+    for name in names:
+        loss, reference, theirs_fit = BY_BLOCKS[name]
+        want, slope = reference(of_all, count)
         value, grad = loss.value_and_grad(x, y)
-        theirs = torch.from_numpy(x).requires_grad_()
-        result = LOSSES[name](theirs, torch.from_numpy(y).float())
-        result.backward()
+        their_value, their_grad = None, None
+        if count <= theirs_fit:
+            given = torch.from_numpy(x).requires_grad_()
+            function = LOSSES[name] if name != "focal-paper" else lambda *inputs: losses.sigmoid_focal(*inputs).mean()
+            result = function(given, torch.from_numpy(y).float())
+            result.backward()
+            their_value, their_grad = float(result.detach()), given.grad.numpy()
         largest, off, their_off = 0.0, 0.0, 0.0
-        for piece in pieces:
-            w = slope(*wide(piece))
+        for at, *block in blocks(x, y):
+            w = slope(*block)
             largest = max(largest, np.abs(w).max())
-            off = max(off, np.abs(grad[piece] - w).max())
-            their_off = max(their_off, np.abs(theirs.grad.numpy()[piece] - w).max())
-        scale = max(abs(want), 1e-3)
-        del grad
-        mine, other = abs(value - want) / scale, abs(float(result.detach()) - want) / scale
-        holds = mine <= 1e-6 and off / largest <= 1e-6
-        share = off / largest / 1e-6
-        yield Measurement(
-            name, "f32", count, "one", mine, off / largest, share, other, their_off / largest, bool(holds)
-        )
-        del result, theirs
+            off = max(off, np.abs(grad[at] - w).max())
+            their_off = max(their_off, np.abs(their_grad[at] - w).max() if their_grad is not None else 0)
+        off, scale = off / largest, max(abs(want), 1e-3)
+        value_off = abs(value - want) / scale
+        theirs = (None, None) if their_grad is None else (abs(their_value - want) / scale, their_off / largest)
+        holds = value_off <= BOUNDS["f32"][0] and off <= BOUNDS["f32"][1]
+        yield Measurement(name, "f32", count, scene, value_off, off, off / BOUNDS["f32"][1], *theirs, bool(holds))
 
 
 def table(rows):
@@ -427,8 +492,9 @@ def measurements(arguments):
         for kind, scene in itertools.product(PREDICTION_TYPES if size <= 20 else ["f32"], SCENES):
             yield measure(name, kind, size, scene)
         print(f"{name} 2^{size}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
-    for count in arguments.huge:
-        yield from huge(count)
+    for count, scene in itertools.product(arguments.huge, SCENES):
+        yield from by_blocks([name for name in arguments.losses if name in BY_BLOCKS], count, scene)
+        print(f"{count} pixels, {scene}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
 
 
 def main():
@@ -436,7 +502,7 @@ def main():
     parser.add_argument("--sizes", type=int, nargs="+", default=[10, 16, 20], help="powers of 2: pixels of a batch")
     parser.add_argument("--losses", nargs="+", choices=LOSSES, default=list(LOSSES))
     parser.add_argument(
-        "--huge", type=int, nargs="*", default=[], help="elements of maps with one positive (Dice, BCE)"
+        "--huge", type=int, nargs="*", default=[], help=f"pixels of larger maps, for {', '.join(BY_BLOCKS)}"
     )
     parser.add_argument("--output", type=Path, help="every measurement, as CSV")
     arguments = parser.parse_args()

@@ -4,7 +4,8 @@
 //   sweep hash [STEP]  a hash of each function's results, which every instruction set has to give alike
 //   sweep float64 N    N inputs and results of each function in float64 on standard output, for float64.py
 //
-// STEP takes every STEP-th number alone, and the neighbourhoods of special ones. Compiled with the sources of the kernels, once for each instruction set: `make soak-math`.
+// STEP takes every STEP-th number alone, and the neighbourhoods of special ones; after it may come the names of the functions
+// that are wanted. Compiled with the sources of the kernels, once for each instruction set: `make soak-math`.
 //
 // The reference has 29 bits more than float32 and errs by a few of its own last bits, so the distance of a result from the
 // truth is known to 1e-7 ulp. Whether a result is the nearest float32 can hang on less than that, where the truth lies
@@ -325,17 +326,18 @@ func float64(_ count: Int) {
 @main enum Sweep {
     static func main() {
         let arguments = CommandLine.arguments.dropFirst()
-        switch arguments.first {
-        case "float64": float64(Int(arguments.last!)!)
-        case "hash":
-            for f in functions { hash(f, arguments.count > 1 ? Int(arguments.last!)! : 1) }
-        default:
-            let step = arguments.last.map { Int($0)! } ?? 1
-            var holds = true
-            for f in functions where !measure(f, step) { holds = false }
-            if !conversions(F16.self, "float16", 5, 10, step) { holds = false }
-            if !conversions(BF16.self, "bfloat16", 8, 7, step) { holds = false }
-            exit(holds ? 0 : 1)
+        if arguments.first == "float64" { return float64(Int(arguments.last!)!) }
+        let isHash = arguments.first == "hash"
+        let rest = Array(arguments.dropFirst(isHash ? 1 : 0))
+        let step = rest.first.map { Int($0)! } ?? 1
+        let names = rest.dropFirst()
+        var holds = true
+        for f in functions where names.isEmpty || names.contains(f.name) {
+            if isHash { hash(f, step) } else if !measure(f, step) { holds = false }
         }
+        if isHash || !names.isEmpty { exit(holds ? 0 : 1) }
+        if !conversions(F16.self, "float16", 5, 10, step) { holds = false }
+        if !conversions(BF16.self, "bfloat16", 8, 7, step) { holds = false }
+        exit(holds ? 0 : 1)
     }
 }

@@ -13,8 +13,9 @@ skip_if_left_out("torch")
 
 
 def test_the_bounds_hold(tmp_path):
+    sizes = "--sizes 9 13 --huge 300000".split()
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--sizes", "9", "13", "--output", str(tmp_path / "accuracy.csv")],
+        [sys.executable, str(SCRIPT), *sizes, "--output", str(tmp_path / "accuracy.csv")],
         capture_output=True,
         text=True,
         timeout=600,

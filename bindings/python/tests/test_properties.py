@@ -7,7 +7,7 @@ import segloss
 from catalog import CATALOG, LOSSES
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from support import bounds, total
+from support import total
 
 shapes = st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 40))
 seeds = st.integers(0, 2**32 - 1)
@@ -50,17 +50,6 @@ def test_masked_pixels_have_no_gradient(entry, seed, shape):
             for off in rules:
                 off = off[:, None] if off.ndim < grad.ndim else off
                 assert not grad[np.broadcast_to(off, grad.shape)].any()
-
-
-@pytest.mark.parametrize("entry", LOSSES, ids=repr)
-@given(seeds, shapes, st.floats(-100, 100))
-def test_linear_in_the_upstream_gradient(entry, seed, shape, factor):
-    """Within what float64 promises of either gradient: the factor multiplies the coefficients of a gradient, whose rounding
-    shows where they nearly cancel."""
-    inputs = entry.draw(shape, seed)
-    _, grads = entry.run(inputs)
-    for g, s in zip(grads, entry.run(inputs, grad_output=factor)[1]):
-        assert np.abs(s - factor * g).max() <= bounds("f64")[1] * abs(factor) * np.abs(g).max() + 1e-300
 
 
 @pytest.mark.parametrize("entry", LOSSES, ids=repr)
