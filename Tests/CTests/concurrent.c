@@ -8,16 +8,17 @@
 #include <dirent.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #ifdef SANITIZED /* many times slower, and the memory is not the library's alone */
 enum { IS_SANITIZED = 1, CALLERS = 16, PROBLEMS = 3, ROUNDS = 1, FORKS = 8, FIRST_FORKS = 20, CANCELLATIONS = 5 };
-enum { CALLS = 2000, SECONDS = 500 };
+enum { CALLS = 2000, PROGRAM_CALLS = 300, SECONDS = 500 };
 #else
 enum { IS_SANITIZED = 0, CALLERS = 16, PROBLEMS = 3, ROUNDS = 3, FORKS = 64, FIRST_FORKS = 200, CANCELLATIONS = 40 };
-enum { CALLS = 100000, SECONDS = 100 };
+enum { CALLS = 100000, PROGRAM_CALLS = 2000, SECONDS = 100 };
 #endif
 #ifdef WITHOUT_FORKS /* ThreadSanitizer does not know what a child's locks are */
 enum { FORKS_AT_ALL = 0 };
@@ -183,6 +184,85 @@ static void callers_at_once(void) {
   set_flag(1);
   pthread_join(changer, NULL);
   CHECK(turns > 10, "%d changes", turns);
+  segloss_set_runner(NULL, NULL, 0);
+  segloss_set_num_threads(0);
+}
+
+/* ---- Programs: what small calls share, plans that wait for the next call like the last ---- */
+
+typedef struct dice_program {
+  segloss_program header;
+  segloss_program_tensor tensors[3]; /* input, target, no mask */
+  segloss_dice_options options;
+} dice_program;
+
+static const dice_program small_dice = {
+    {sizeof(segloss_program), SEGLOSS_PROPAGATE, "dice", 0, 2, 1, 3, 0, offsetof(dice_program, options)},
+    {{0, -1, 0, 0}, {1, -1, 0, 0}, {-1, -1, 0, 0}},
+    {sizeof(segloss_dice_options), 0, 1.0, NULL},
+};
+
+typedef struct program_caller {
+  pthread_t thread;
+  int number, wrong;
+} program_caller;
+
+/* Shapes that callers share, more of them than there are places for plans; every other call by addresses alone. */
+static void *call_programs(void *context) {
+  enum { MOST = 64 };
+  program_caller *c = context;
+  int round, i;
+  for (round = 0; round < PROGRAM_CALLS; ++round) {
+    const int64_t n = 1 + (c->number / 2 + round) % MOST;
+    float x[MOST], value = -1, gradient[MOST], wanted[MOST];
+    uint8_t y[MOST];
+    double statistics[3];
+    void *addresses[4];
+    segloss_tensor arrays[2], number, written, expected;
+    const segloss_tensor *gradients[1];
+    segloss_overlap_parts parts = {sizeof parts, 0, 0, 0};
+    segloss_program_call call = {sizeof call, SEGLOSS_PROGRAM_VALUE_AND_GRADIENT, &small_dice, sizeof small_dice, arrays, 2, 0,
+                                 &number, gradients, NULL, 0, 3, NULL, statistics};
+    for (i = 0; i < n; ++i) {
+      x[i] = (float)(noise((uint32_t)(c->number * PROGRAM_CALLS + round), (uint32_t)i) % 2001) / 250 - 4;
+      y[i] = x[i] > 1;
+      gradient[i] = -1;
+    }
+    arrays[0] = segloss_from_dlpack(x, SEGLOSS_DEVICE_CPU, 0, 1, SEGLOSS_TYPE_FLOAT, 32, 1, &n, NULL, 0);
+    arrays[1] = segloss_from_dlpack(y, SEGLOSS_DEVICE_CPU, 0, 1, SEGLOSS_TYPE_UINT, 8, 1, &n, NULL, 0);
+    number = segloss_from_dlpack(&value, SEGLOSS_DEVICE_CPU, 0, 0, SEGLOSS_TYPE_FLOAT, 32, 1, NULL, NULL, 0);
+    expected = written = arrays[0];
+    written.data = gradient, expected.data = wanted;
+    c->wrong += segloss_dice(&arrays[0], &arrays[1], NULL, NULL, 1, &parts, &expected, NULL, NULL) != SEGLOSS_OK;
+    gradients[0] = &written;
+    if (round & 1) {
+      addresses[0] = x, addresses[1] = y, addresses[2] = &value, addresses[3] = gradient;
+      arrays[0].data = arrays[1].data = number.data = written.data = NULL;
+      call.addresses = addresses;
+    }
+    c->wrong += segloss_program_run(&call, NULL) != SEGLOSS_OK || value != (float)parts.loss ||
+                memcmp(gradient, wanted, (size_t)n * sizeof *wanted) != 0;
+  }
+  return NULL;
+}
+
+static void programs_at_once(void) {
+  static program_caller programs[CALLERS];
+  pthread_t changer;
+  int i, turns = 0;
+  set_flag(0);
+  if (pthread_create(&changer, NULL, change_everything, &turns)) abort();
+  for (i = 0; i < CALLERS; ++i) {
+    programs[i].number = i;
+    if (pthread_create(&programs[i].thread, NULL, call_programs, &programs[i])) abort();
+  }
+  for (i = 0; i < CALLERS; ++i) {
+    pthread_join(programs[i].thread, NULL);
+    CHECK(programs[i].wrong == 0, "programs: caller %d: %d of %d calls wrong", i, programs[i].wrong, PROGRAM_CALLS);
+    checks += PROGRAM_CALLS - 1;
+  }
+  set_flag(1);
+  pthread_join(changer, NULL);
   segloss_set_runner(NULL, NULL, 0);
   segloss_set_num_threads(0);
 }
@@ -417,6 +497,7 @@ int main(void) {
   make_cases();
   if (FORKS_AT_ALL) forks_during_first_calls(); /* before anything else calls the library */
   callers_at_once();
+  programs_at_once();
   if (FORKS_AT_ALL) forks_among_callers();
   signals_among_callers();
   for (i = 0; i < CALLERS * PROBLEMS; ++i) free_job(&callers[i / PROBLEMS].jobs[i % PROBLEMS]);

@@ -94,9 +94,7 @@ def fields(header, struct):
 def main(path):
     header = read(path)
     structs = [
-        name
-        for name, members in header.structs.items()
-        if members[0][0] == "struct_size" and name not in IN_A_STRUCT
+        name for name, members in header.structs.items() if members[0][0] == "struct_size" and name not in IN_A_STRUCT
     ]
     out = ["/* Written by generate.py from losses.h. */\n"]
     for struct in structs:

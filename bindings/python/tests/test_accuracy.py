@@ -13,7 +13,7 @@ skip_if_left_out("torch")
 
 
 def test_the_bounds_hold(tmp_path):
-    sizes = "--sizes 9 13 --huge 300000".split()
+    sizes = ["--sizes", "9", "13", "--huge", "300000"]
     done = subprocess.run(
         [sys.executable, str(SCRIPT), *sizes, "--output", str(tmp_path / "accuracy.csv")],
         capture_output=True,
