@@ -65,7 +65,7 @@ typedef struct program_row {
 #include "calls.h"
 
 enum { FUNCTIONS = sizeof functions / sizeof *functions, PROGRAMS = sizeof programs / sizeof *programs };
-enum { ARENA = 1 << 16, MOST_ELEMENTS = 1536, MARK = 0xA5, SLOTS = 96, SLOT_BYTES = 8192, MOST_TENSORS = 96, MOST_ARGUMENTS = 32 };
+enum { ARENA = 1 << 16, MOST_ELEMENTS = 1536, MARK = 0xA5, SLOTS = 192, SLOT_BYTES = 8192, MOST_TENSORS = 96, MOST_ARGUMENTS = 32 };
 
 #define FAIL(...) (fprintf(stderr, "\nsegloss harness: " __VA_ARGS__), fprintf(stderr, "\n"), abort())
 
