@@ -1131,7 +1131,10 @@ static int64_t run(const function_row *f, const value *a) {
     c.addresses = take_copy(addresses, (size_t)k * sizeof *addresses, 0);
   }
   if (way >= 248) c.struct_size = (uint32_t)PICK(integers, way);
-  if (way >= 240 && way < 248) c.task = (int32_t)PICK(integers, way);
+  if (way >= 240 && way < 248) { /* none: another one would write what is an input here */
+    c.task = (int32_t)PICK(integers, way);
+    if (c.task >= 0 && c.task < 4) c.task = 4;
+  }
   /* A size that is larger than the struct is one of zeros behind it. */
   {
     char *at = take(c.struct_size > sizeof c && c.struct_size <= 512 ? c.struct_size : sizeof c, 0);
