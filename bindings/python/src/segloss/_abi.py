@@ -658,9 +658,9 @@ _program = [c_void_p, c_int64, c_void_p, c_int32]
 program_outputs = _declare("program_outputs", _program + [c_void_p] * 4)
 program_passes = _declare("program_passes", _program + [c_void_p] * 2)
 program_forward = _declare("program_forward", _program + [c_void_p, c_int64] * 2 + [c_void_p, c_void_p])
-program_value_and_gradient = _declare("program_value_and_gradient", _program + [c_void_p, c_int64] * 2 + [c_void_p] * 3)
-program_value = _declare("program_value", _program + [c_void_p, c_int64] * 2 + [c_void_p, c_void_p])
-program_gradient = _declare("program_gradient", _program + [c_void_p, c_int64, c_void_p, c_void_p, c_void_p])
+_declare("program_value_and_gradient", _program + [c_void_p, c_int64] * 2 + [c_void_p] * 3)
+_declare("program_value", _program + [c_void_p, c_int64] * 2 + [c_void_p, c_void_p])
+_declare("program_gradient", _program + [c_void_p, c_int64, c_void_p, c_void_p, c_void_p])
 
 
 _declare("program_run", [c_void_p] * 2)

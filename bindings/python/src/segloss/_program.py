@@ -246,12 +246,7 @@ class Frame:
 
     def forward(self, arrays: Sequence[int], value: int | None, statistics: int | None) -> None:
         """Fills the value at an address, `parts`, and the statistics at an address."""
-        task = self._for_forward
-        task.call.length = self.count if statistics else 0
-        task.call.number = None if value is None else addressof(self._value)
-        task.place(statistics or 0, *arrays, value or 0)
-        if status := self._run(*task.arguments):
-            self.program.check(status, self._error)
+        self._evaluate(self._for_forward, arrays, value, statistics, self.count if statistics else 0)
 
     def value_and_gradient(
         self,
@@ -268,12 +263,7 @@ class Frame:
 
     def value(self, arrays: Sequence[int], value: int | None, statistics: int, length: int) -> None:
         """Fills the value and `parts` from statistics, of one batch or of several one after the other."""
-        task = self._for_value
-        task.call.length = length
-        task.call.number = None if value is None else addressof(self._value)
-        task.place(statistics or 0, *arrays, value or 0)
-        if status := self._run(*task.arguments):
-            self.program.check(status, self._error)
+        self._evaluate(self._for_value, arrays, value, statistics, length)
 
     def gradient(
         self,
@@ -294,6 +284,15 @@ class Frame:
         task = self._for_gradient
         task.call.length = length
         task.place(statistics or 0, *arrays, factor, *self._placed(gradients))
+        if status := self._run(*task.arguments):
+            self.program.check(status, self._error)
+
+    def _evaluate(
+        self, task: _Task, arrays: Sequence[int], value: int | None, statistics: int | None, length: int
+    ) -> None:
+        task.call.length = length
+        task.call.number = None if value is None else addressof(self._value)
+        task.place(statistics or 0, *arrays, value or 0)
         if status := self._run(*task.arguments):
             self.program.check(status, self._error)
 
