@@ -81,7 +81,7 @@ def unpack(folder):
 def fuzz(name, fuzzer, seconds):
     """One run; a line for the log, and whether something was found."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    found_before = set(FINDINGS.iterdir())
+    found_before = set(FINDINGS.glob(f"{name}-*"))
     done = subprocess.run(
         [
             "nice", "-n", "19", str(fuzzer), f"-max_total_time={seconds}", "-timeout=20", f"-max_len={MOST_BYTES}",
@@ -94,7 +94,7 @@ def fuzz(name, fuzzer, seconds):
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     executions = re.search(r"number_of_executed_units: (\d+)", done.stdout)
     state = re.findall(r"cov: (\d+) ft: (\d+) corp: (\d+)", done.stdout)[-1:] or [(0, 0, 0)]
-    found = sorted(set(FINDINGS.iterdir()) - found_before)
+    found = sorted(set(FINDINGS.glob(f"{name}-*")) - found_before)
     if done.returncode != 0 and not found:
         print(done.stdout[-3000:])
     for path in found:

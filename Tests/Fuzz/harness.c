@@ -903,8 +903,10 @@ static void team_of_one(segloss_omp_body body, void *data, uint32_t threads, uin
 
 static int32_t team_size(void) { return 3; }
 
+enum { MOST_NUMBERS = 512 };
+
 static double *number_array(int64_t length, int is_output) {
-  int64_t held = length < 0 ? 0 : length > 512 ? 512 : length, i;
+  int64_t held = length < 0 ? 0 : length > MOST_NUMBERS ? MOST_NUMBERS : length, i;
   uint8_t b = byte();
   double *at = take((size_t)held * 8, is_output);
   for (i = 0; i < held && !is_output; ++i) {
@@ -967,6 +969,8 @@ static value decode_argument(const function_row *f, int index) {
       int64_t *length = p->kind == PROGRAM_PARTS ? &call.parts_length : &call.length;
       if (b >= 192) *length = b < 224 ? *length * (b % 4) : b < 240 ? *length + 1 : PICK(integers, b);
       else if (p->kind != PROGRAM_PARTS) call.asks_length = !call.program;
+      /* As many as are said to be there are read: more than there are is beyond what a library can refuse. */
+      if (p->kind == STATISTICS_IN && *length > MOST_NUMBERS) *length = -*length;
       call.wants_real_statistics = b < 128;
       v.p = b == 255 ? NULL : number_array(*length, p->kind != STATISTICS_IN);
       if (p->kind == PROGRAM_PARTS) call.program_parts = v.p;
