@@ -596,7 +596,7 @@ def in_shards(case):
     for half in halves:
         program, arrays = case.loss.program(**half)
         described = [_program.tensor(_CODES[a.dtype.name], a.shape) for a in arrays]
-        frame = _program.Frame(program, [], described)
+        frame = _program.Plan(program, described).frame()
         runs.append((frame, arrays, [a.ctypes.data for a in arrays]))
         sums.append(np.empty(frame.count))
         frame.forward(runs[-1][2], None, sums[-1].ctypes.data)
@@ -606,7 +606,7 @@ def in_shards(case):
         program = frame.program
         frame.value(addresses, None, sums.ctypes.data, sums.size)
         own = [np.empty_like(a) for a in arrays[: program.predictions]]
-        targets = [(g.ctypes.data, None) for g in own]
+        targets = [g.ctypes.data for g in own]
         frame.gradient(addresses, sums.ctypes.data, sums.size, one.ctypes.data, targets, factor_type=(2, 64))
         grads.append(own)
     return program.result(frame.parts[0], frame.parts), [np.concatenate(pair) for pair in zip(*grads)]

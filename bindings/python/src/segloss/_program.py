@@ -137,7 +137,8 @@ class Program:
 
 
 class Plan:
-    """A program on arrays of certain types, shapes and strides: what is looked up once and used at every step.
+    """A program on arrays of certain types, shapes and strides, with gradients of certain strides: what is looked up once and
+    used at every step.
 
     Attributes
     ----------
@@ -157,12 +158,15 @@ class Plan:
         Whether they are: so, too, where one pass gives both, as long as no factor from above asks for another gradient.
     """
 
-    def __init__(self, program: Program, tensors: Sequence[_abi.Tensor]):
+    def __init__(
+        self, program: Program, tensors: Sequence[_abi.Tensor], gradients: Sequence[_abi.Tensor | None] | None = None
+    ):
         self.program = program
         elements = sum([math.prod(tensor.shape[: tensor.rank]) for tensor in tensors])
         self.is_small = program.is_reduced and elements <= _SMALL
         self.at_once = self.is_small or (program.is_reduced and program.passes(tensors) == 1)
         self._tensors = tensors
+        self._gradients = tensors[: program.predictions] if gradients is None else gradients
         self._free: list[Frame] = []
         frame = self.frame()
         frame.release()
@@ -184,11 +188,12 @@ class Plan:
         try:
             return self._free.pop()
         except IndexError:
-            return Frame(self.program, self._free, self._tensors, self.is_small)
+            return Frame(self.program, self._free, self._tensors, self._gradients, self.is_small)
 
 
 class Frame:
-    """Descriptors and results of one call at a time, of which it fills in addresses.
+    """Descriptors and results of one call at a time, of which it fills in addresses. Those of gradients are of the ones that
+    are wanted; of others, None, they are 0.
 
     Attributes
     ----------
@@ -204,11 +209,17 @@ class Frame:
 
     __slots__ = (
         "_arrays", "_error", "_factor", "_factor_type", "_for_both", "_for_forward", "_for_gradient", "_for_value",
-        "_gradients", "_pointers", "_run", "_strides", "_value", "_wanted", "count", "free", "parts", "program", "value_shape",
-        "value_type",
+        "_gradients", "_pointers", "_run", "_value", "count", "free", "parts", "program", "value_shape", "value_type",
     )  # fmt: skip
 
-    def __init__(self, program: Program, free: list[Frame], tensors: Sequence[_abi.Tensor], is_small: bool = False):
+    def __init__(
+        self,
+        program: Program,
+        free: list[Frame],
+        tensors: Sequence[_abi.Tensor],
+        gradients: Sequence[_abi.Tensor | None],
+        is_small: bool,
+    ):
         count, parts, value = program.checked(tensors)
         self._run = _abi.program_run_held if is_small else _abi.program_run
         self.program = program
@@ -222,10 +233,10 @@ class Frame:
         self._factor = _abi.Tensor.from_buffer_copy(value)
         self._factor_type = self.value_type
         predictions = program.predictions
-        self._gradients = (_abi.Tensor * max(1, predictions))(*tensors[:predictions])
-        self._strides: list[Sequence[int] | None] = [None] * predictions
-        self._wanted = [False] * predictions
-        self._pointers = (ctypes.c_void_p * max(1, predictions))()
+        self._gradients = [None if g is None else _abi.Tensor.from_buffer_copy(g) for g in gradients]
+        self._pointers = (ctypes.c_void_p * max(1, predictions))(
+            *[None if g is None else addressof(g) for g in self._gradients]
+        )
         self._error = _abi.Error()
 
         def task(kind: int, number: _abi.Tensor, gradients: int = 0) -> _Task:
@@ -249,15 +260,11 @@ class Frame:
         self._evaluate(self._for_forward, arrays, value, statistics, self.count if statistics else 0)
 
     def value_and_gradient(
-        self,
-        arrays: Sequence[int],
-        value: int,
-        statistics: int | None,
-        gradients: Sequence[tuple[int, Sequence[int] | None] | None],
+        self, arrays: Sequence[int], value: int, statistics: int | None, gradients: Sequence[int]
     ) -> None:
         """The same, and gradients as below for a factor of 1."""
         task = self._for_both
-        task.place(statistics or 0, *arrays, value, *self._placed(gradients))
+        task.place(statistics or 0, *arrays, value, *gradients)
         if status := self._run(*task.arguments):
             self.program.check(status, self._error)
 
@@ -271,11 +278,11 @@ class Frame:
         statistics: int | None,
         length: int,
         factor: int,
-        gradients: Sequence[tuple[int, Sequence[int] | None] | None],
+        gradients: Sequence[int],
         factor_type: tuple[int, int] | None = None,
         factor_strides: Sequence[int] | None = None,
     ) -> None:
-        """Writes gradients, each to an address and in strides (None: those of its array), times the factor at one."""
+        """Writes gradients, each to its address, times the factor at one."""
         if factor_type is not None and factor_type != self._factor_type:
             self._factor_type = self._factor.type_code, self._factor.type_bits = factor_type
         if factor_strides is not None:
@@ -283,7 +290,7 @@ class Frame:
             self._factor.strides[: len(factor_strides)] = factor_strides
         task = self._for_gradient
         task.call.length = length
-        task.place(statistics or 0, *arrays, factor, *self._placed(gradients))
+        task.place(statistics or 0, *arrays, factor, *gradients)
         if status := self._run(*task.arguments):
             self.program.check(status, self._error)
 
@@ -295,32 +302,6 @@ class Frame:
         task.place(statistics or 0, *arrays, value or 0)
         if status := self._run(*task.arguments):
             self.program.check(status, self._error)
-
-    def _placed(self, gradients: Sequence[tuple[int, Sequence[int] | None] | None]) -> list[int]:
-        """The addresses of gradients, whose descriptors are nearly always as they were."""
-        addresses = []
-        for i, gradient in enumerate(gradients):
-            if gradient is None:
-                self._wanted[i] = False
-                self._pointers[i] = None
-                addresses.append(0)
-            else:
-                address, strides = gradient
-                if not self._wanted[i] or strides != self._strides[i]:
-                    self._lay(i, strides)
-                addresses.append(address)
-        return addresses
-
-    def _lay(self, i: int, strides: Sequence[int] | None) -> None:
-        """Has a gradient written in strides; None: in its array's."""
-        self._strides[i] = strides
-        self._wanted[i] = True
-        self._pointers[i] = addressof(self._gradients[i])
-        tensor, array = self._gradients[i], self._arrays[i]
-        tensor.flags = array.flags if strides is None else 0
-        tensor.strides[:] = array.strides[:]
-        if strides is not None:
-            tensor.strides[: len(strides)] = strides
 
 
 class _Task:

@@ -60,13 +60,14 @@ class Loss(paddle.nn.Layer):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__()
         self._core = self._of(*arguments, **named)
-        # Whether a call is its tensors and gives one: nearly every one is then like one before.
-        self._is_plain = self._core.origin is None and self._core._returned is None
-        self._plans = _run.Plans()
+        # Where a call is its tensors and gives one, nearly every one is like one before.
+        is_plain = self._core.origin is None and self._core._returned is None
+        self._plans = _run.Plans() if is_plain else None
         self._is_ours = type(self).forward is type(self)._forward
 
     def __getstate__(self) -> Any:
-        return {**self.__dict__, "_plans": _run.Plans()}  # those are about this process's memory
+        plans = None if self._plans is None else _run.Plans()  # those are about this process's memory
+        return {**self.__dict__, "_plans": plans}
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
         # Layer.__call__ takes as long as the loss of a few elements: it is for where one of its questions has an answer.
@@ -78,27 +79,23 @@ class Loss(paddle.nn.Layer):
             and not own["_forward_pre_hooks"]
             and not own["_forward_post_hooks"]
             and not in_profiler_mode()
+            and paddle.in_dynamic_mode()
         ):
-            return _called(self, inputs, named)
+            plans = own["_plans"]
+            plan = None if named or plans is None else plans.find(inputs)
+            return _called(self, inputs, named) if plan is None else _run.run(plan, inputs)
         return super().__call__(*inputs, **named)
 
     def extra_repr(self) -> Any:
         return repr(self._core).partition("(")[2][:-1]
 
 
-@paddle.jit.marker.unified
 def _called(layer: Loss, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
-    own = layer.__dict__
-    core = own["_core"]
-    if not paddle.in_dynamic_mode():
-        return paddle.nn.Layer.__call__(layer, *inputs, **named)
-    if named or not own["_is_plain"]:
+    """A call in dygraph."""
+    core, plans = layer._core, layer._plans
+    if named or plans is None:
         return _value(core, inputs, named)
-    plans = own["_plans"]
-    try:
-        plan = plans.find(inputs)
-    except AttributeError:  # not all of them tensors
-        return _value(core, inputs, named)
+    plan = plans.find(inputs)
     if plan is not None:
         return _run.run(plan, inputs)
     given, ordered = core._bound(*inputs)

@@ -84,42 +84,31 @@ class Plan(_program.Plan):
     """A program on tensors."""
 
     def __init__(self, program: Program, arrays: Sequence[paddle.Tensor]):
-        super().__init__(
-            program, [_tensor(array, None if array.is_contiguous() else array.strides) for array in arrays]
-        )
+        tensors = [_tensor(array, None if array.is_contiguous() else array.strides) for array in arrays]
+        predictions = arrays[: program.predictions]
+        # Gradients are dense, as Paddle's own are.
+        gradients = [None if array.stop_gradient else _tensor(array, None) for array in predictions]
+        super().__init__(program, tensors, gradients)
         self.name = program.name
         self.predictions = program.predictions
         self.dtype = _OF_TYPE[self.value_type]
-        self.value_extents = list(self.shape)
+        self.empty_value = _maker(list(self.shape), self.dtype)
         # What reads a factor's memory: tensor.item() takes as long as the loss of a few elements.
         self.factor = ctypes.c_double if self.value_type == (2, 64) else ctypes.c_float
         self.kinds = list(map(_kind, arrays))
-        # Shape, type and strides of each gradient that is wanted; they are dense, and None where the prediction is too.
-        self.gradients = [
-            None if a.stop_gradient else (a.shape, a.dtype, None if a.is_contiguous() else _dense(a.shape))
-            for a in arrays[: program.predictions]
-        ]
+        # What makes each gradient that is wanted.
+        self.gradients = [None if array.stop_gradient else _maker(array.shape, array.dtype) for array in predictions]
         self.has_gradient = any(self.gradients)
-        # The only one, as nearly always.
+        # Of the only one, as nearly always.
         self.single = self.gradients[0] if program.predictions == 1 else None
 
-    def empty_gradients(self) -> tuple[Sequence[paddle.Tensor | None], Sequence[Any]]:
+    def empty_gradients(self) -> tuple[Sequence[paddle.Tensor | None], Sequence[int]]:
         """Those that are wanted, to be written, and where they are."""
         if self.single is not None:
-            extents, dtype, strides = self.single
-            gradient = _C_ops.empty(extents, dtype, _CPU) if self.is_small else _empty(extents, dtype)
-            return (gradient,), ((gradient.data_ptr(), strides),)
-        gradients: list[paddle.Tensor | None] = []
-        places: list[tuple[int, list[int] | None] | None] = []
-        for wanted in self.gradients:
-            if wanted is None:
-                gradients.append(None)
-                places.append(None)
-            else:
-                gradient = _empty(wanted[0], wanted[1])
-                gradients.append(gradient)
-                places.append((gradient.data_ptr(), wanted[2]))
-        return gradients, places
+            gradient = self.single()
+            return (gradient,), (gradient.data_ptr(),)
+        gradients = [None if make is None else make() for make in self.gradients]
+        return gradients, [0 if gradient is None else gradient.data_ptr() for gradient in gradients]
 
 
 class Plans:
@@ -132,7 +121,10 @@ class Plans:
         self._last: Plan | None = None
 
     def find(self, arrays: Sequence[paddle.Tensor]) -> Plan | None:
-        kinds, plan = list(map(_kind, arrays)), self._last
+        try:
+            kinds, plan = list(map(_kind, arrays)), self._last
+        except AttributeError:
+            return None  # not all of them are tensors
         if _HAS_DEVICES and not all([array.place.is_cpu_place() for array in arrays]):
             return None  # none is for these
         if plan is None or plan.kinds != kinds:
@@ -172,10 +164,8 @@ def run(plan: Plan, arrays: Sequence[paddle.Tensor]) -> Any:
     """The value, or the value and the parts if the call returns them."""
     call = _call(plan, arrays)
     if plan.has_gradient and paddle.is_grad_enabled():
-        guard = call.guard = _Guard()
-        guard.name = plan.name
         value = _Loss.apply(call, *arrays[: plan.predictions])
-        value._register_grad_hook(guard)  # register_hook without what can take it away again
+        value._register_grad_hook(call.guard)  # register_hook without what can take it away again
     else:
         value = call.value()
     return (value, _Parts(call.parts, plan.dtype)) if plan.returns_parts else value
@@ -208,7 +198,7 @@ class _Call:
     def value(self, with_gradients: bool = False) -> paddle.Tensor:
         """The value; `statistics`, `gradients` for a factor of 1 and `parts`, as numbers, if they are asked for."""
         plan = self.plan
-        value = _C_ops.empty(plan.value_extents, plan.dtype, _CPU)
+        value = plan.empty_value()
         statistics = self.statistics = plan.statistics()
         at = addressof(statistics) if plan.count else None
         frame = plan.frame()
@@ -253,38 +243,33 @@ def _call(plan: Plan, arrays: Sequence[paddle.Tensor]) -> _Call:
     return call
 
 
-class _Guard:
+class _Guard(weakref.ref):  # type: ignore[type-arg]
     """Paddle 3.3 lets go of a PyLayer's context after its first backward(), even where the graph is retained, and crashes in
     the second. As a hook of the value this raises before that. It holds no tensors, as the value may be kept for a log."""
 
-    __slots__ = ("context", "name")
-    context: Callable[[], Any]
+    __slots__ = ("name",)
     name: str
 
-    def __call__(self, _: Any) -> None:
-        if self.context() is None:
+    def __call__(self, _: Any = None) -> None:
+        if weakref.ref.__call__(self) is None:
             raise RuntimeError(
                 f"{self.name}: Paddle can run backward() through a PyLayer only once, whatever retain_graph says; "
                 "add the losses up before backward(), or use paddle.grad with retain_graph=True"
             )
 
 
-def _empty(extents: list[int], dtype: paddle.dtype) -> paddle.Tensor:
-    """A tensor to be written. Paddle gives the memory of a large one back to the system; ours is used again."""
+def _maker(extents: list[int], dtype: paddle.dtype) -> Callable[[], paddle.Tensor]:
+    """What makes tensors to be written. Paddle gives the memory of a large one back to the system; ours is used again."""
     width = TYPES[dtype][1] // 8
     size = math.prod(extents) * width
     if size < _memory.LEAST:
-        return _C_ops.empty(extents, dtype, _CPU)
-    # As integers, since numpy does not have all of the types.
-    return from_dlpack(_memory.take(size).view(f"i{width}").reshape(extents)).view(dtype)
+        return functools.partial(_C_ops.empty, extents, dtype, _CPU)
 
+    def make() -> paddle.Tensor:
+        # As integers, since numpy does not have all of the types.
+        return from_dlpack(_memory.take(size).view(f"i{width}").reshape(extents)).view(dtype)
 
-def _dense(shape: Sequence[int]) -> list[int]:
-    """Strides of a row-major array."""
-    strides = [1]
-    for extent in shape[:0:-1]:
-        strides.append(strides[-1] * max(extent, 1))
-    return strides[::-1]
+    return make
 
 
 def _tensor(array: Any, strides: Sequence[int] | None) -> Any:
@@ -298,7 +283,8 @@ class _Loss(PyLayer):
     @staticmethod
     def forward(ctx: Any, call: Any, *predictions: Any) -> Any:
         ctx.call = call
-        call.guard.context = weakref.ref(ctx)
+        guard = call.guard = _Guard(ctx)
+        guard.name = call.plan.name
         call.versions = list(map(_version, call.arrays))
         return call.value(call.plan.at_once)
 

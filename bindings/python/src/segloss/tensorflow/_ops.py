@@ -165,7 +165,7 @@ def _with_numpy(program: Program, arrays: Sequence[tf.Tensor], type_: tf.DType, 
                 own.ctypes.data if own.size else None,
                 own.size,
                 scale.ctypes.data,
-                [(g.ctypes.data, None) for g in outputs],
+                [g.ctypes.data for g in outputs],
             )
             frame.release()
         return gradients

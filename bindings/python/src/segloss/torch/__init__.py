@@ -107,8 +107,8 @@ class LossModule(torch.nn.Module):
         self._require_sums("statistics")
         given, ordered = self.core._bound(*inputs, **named)
         with torch.no_grad():
-            arrays, has_gradient = self._arrays(ordered)
-            return _ops.statistics(self._plan(given, ordered, arrays, has_gradient), arrays)
+            arrays = self._arrays(ordered)
+            return _ops.statistics(self._plan(given, ordered, arrays), arrays)
 
     def _run(self, given: dict[str, Any], ordered: tuple[Any, ...], statistics: Tensor | None, key: Any = None) -> Any:
         if not self.core._is_reduced and torch.is_autocast_enabled("cpu"):
@@ -120,8 +120,8 @@ class LossModule(torch.nn.Module):
         if _in_graph():
             value = self._graph(given, ordered, statistics)
             return value if home is None else _moved(value, home)
-        arrays, has_gradient = self._arrays(ordered)
-        plan = self._plan(given, ordered, arrays, has_gradient)
+        arrays = self._arrays(ordered)
+        plan = self._plan(given, ordered, arrays)
         constants = arrays[plan.program.predictions :]
         if key is not None and key == _kinds(arrays) and not any([array.requires_grad for array in constants]):
             self._plans[key] = plan
@@ -131,7 +131,7 @@ class LossModule(torch.nn.Module):
             reduction = _ops.Reduction(given=statistics)
         elif self.process_group is not None:
             reduction = _ops.Reduction(self.process_group)
-        if has_gradient and torch.is_grad_enabled():
+        if plan.has_gradient and torch.is_grad_enabled():
             value = _apply(plan, reduction, *arrays)
         else:
             value, parts, *_ = _ops.forward(plan, arrays, reduction)
@@ -140,21 +140,20 @@ class LossModule(torch.nn.Module):
             value = plan.program.result(*value)
         return value if home is None else _moved(value, home)
 
-    def _plan(self, given: Any, ordered: Any, arrays: list[Tensor], has_gradient: bool) -> _ops.Plan:
+    def _plan(self, given: Any, ordered: Any, arrays: list[Tensor]) -> _ops.Plan:
         program = self.core._program(given, ordered)
         key = program, _kinds(arrays)
         plan = self._plans.get(key)
         if plan is None:
             if len(self._plans) >= _REMEMBERED:
                 self._plans.clear()
-            plan = self._plans[key] = _ops.Plan(program, arrays, has_gradient)
+            plan = self._plans[key] = _ops.Plan(program, arrays, [array.requires_grad for array in arrays])
         return plan
 
-    def _arrays(self, ordered: tuple[Any, ...]) -> tuple[list[Tensor], bool]:
-        """The tensors that are there, and whether a prediction wants a gradient."""
+    def _arrays(self, ordered: tuple[Any, ...]) -> list[Tensor]:
+        """The tensors that are there."""
         leading = self.core._leading(ordered)
         arrays: list[Tensor] = []
-        has_gradient = False
         for i, array in enumerate(ordered):
             if not isinstance(array, Tensor):
                 if array is None and self.core._inputs(ordered)[i] in self.core._optional:
@@ -162,13 +161,10 @@ class LossModule(torch.nn.Module):
                 raise TypeError(f"{self.core._inputs(ordered)[i]}: expected a tensor, got {type(array).__name__}")
             if not array.is_cpu or array.layout is not torch.strided or array.dtype not in _ops.TYPES:
                 _refuse(self.core._inputs(ordered)[i], array)
-            if array.requires_grad:
-                if i < leading:
-                    has_gradient = True
-                else:
-                    _refuse_gradient(self.core._inputs(ordered)[i])
+            if i >= leading and array.requires_grad:
+                _refuse_gradient(self.core._inputs(ordered)[i])
             arrays.append(array.resolve_neg() if array.is_neg() else array)
-        return arrays, has_gradient
+        return arrays
 
     def _graph(self, given: dict[str, Any], ordered: tuple[Any, ...], statistics: Tensor | None) -> Any:
         """The same as an operator, which a graph can hold."""

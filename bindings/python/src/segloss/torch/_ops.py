@@ -31,16 +31,21 @@ def _described(arrays: Sequence[Tensor]) -> list[_abi.Tensor]:
 
 
 class Plan(_program.Plan):
-    """A program on tensors."""
+    """A program on tensors, with gradients of those that are wanted, laid out as PyTorch lays out its own."""
 
-    def __init__(self, program: Program, arrays: Sequence[Tensor], has_gradient: bool):
-        super().__init__(program, _described(arrays))
-        self.has_gradient = has_gradient
+    def __init__(self, program: Program, arrays: Sequence[Tensor], wanted: Sequence[bool]):
+        gradients = [
+            _described([torch.empty_like(array, device="meta")])[0] if is_wanted else None
+            for array, is_wanted in zip(arrays[: program.predictions], wanted)
+        ]
+        super().__init__(program, _described(arrays), gradients)
+        self.wanted = wanted[: program.predictions]
+        self.has_gradient = any(self.wanted)
         self.dtype = _DTYPES[self.value_type]
         # What the value and, if there is one prediction, its gradient look like: PyTorch copies that faster than it makes
         # tensors of shapes and types.
         self.value = torch.empty(self.shape, dtype=self.dtype)
-        self.is_plain = has_gradient and program.predictions == 1 and self.is_small and arrays[0].is_contiguous()
+        self.is_plain = self.has_gradient and program.predictions == 1 and self.is_small and arrays[0].is_contiguous()
         # Of a backward: what has no gradient behind the predictions.
         self.rest = (None,) * (program.arrays - program.predictions)
 
@@ -98,32 +103,20 @@ def _empty_like(array: Tensor) -> Tensor:
     return torch.frombuffer(_memory.take(size), dtype=array.dtype).view(array.shape)
 
 
-def _empty(arrays: Sequence[Tensor], wanted: Sequence[bool]) -> tuple[list[Tensor | None], list[Any]]:
-    """Gradients to be written, laid out as their predictions are, and where they are."""
-    gradients: list[Tensor | None] = []
-    places: list[Any] = []
-    for array, is_wanted in zip(arrays, wanted):
-        if not is_wanted:
-            gradients.append(None)
-            places.append(None)
-            continue
-        gradient = _empty_like(array)
-        strides = gradient.stride()
-        gradients.append(gradient)
-        places.append((gradient.data_ptr(), None if strides == array.stride() else strides))
-    return gradients, places
+def _empty(plan: Plan, arrays: Sequence[Tensor]) -> tuple[list[Tensor | None], list[int]]:
+    """Gradients to be written, and where they are."""
+    if plan.is_plain:
+        gradient = torch.empty_like(arrays[0])
+        return [gradient], [gradient.data_ptr()]
+    gradients = [_empty_like(array) if is_wanted else None for array, is_wanted in zip(arrays, plan.wanted)]
+    return gradients, [0 if gradient is None else gradient.data_ptr() for gradient in gradients]
 
 
 def forward_with_gradient(
-    plan: Plan, arrays: Sequence[Tensor], wanted: Sequence[bool]
+    plan: Plan, arrays: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor | None, Any, int, list[Tensor | None]]:
     """Value, parts, the statistics' memory and its address, and the gradients for a factor of 1."""
-    if plan.is_plain:
-        gradient = torch.empty_like(arrays[0])
-        gradients: list[Tensor | None] = [gradient]
-        places: list[Any] = [(gradient.data_ptr(), None)]
-    else:
-        gradients, places = _empty(arrays, wanted)
+    gradients, places = _empty(plan, arrays)
     value = torch.empty_like(plan.value)
     memory = plan.statistics()
     at = ctypes.addressof(memory)
@@ -148,11 +141,9 @@ def statistics(plan: Plan, arrays: Sequence[Tensor]) -> Tensor:
     return own
 
 
-def backward(
-    plan: Plan, arrays: Sequence[Tensor], at: int, count: int, factor: Tensor, wanted: Sequence[bool]
-) -> list[Tensor | None]:
+def backward(plan: Plan, arrays: Sequence[Tensor], at: int, count: int, factor: Tensor) -> list[Tensor | None]:
     """The gradients that are wanted, in their predictions' types and orders of dimensions."""
-    gradients, places = _empty(arrays, wanted)
+    gradients, places = _empty(plan, arrays)
     frame = plan.frame()
     frame.gradient(
         [array.data_ptr() for array in arrays],
@@ -175,8 +166,7 @@ class Evaluate(torch.autograd.Function):
         gradients = None
         if plan.at_once and reduction is None:
             count = plan.count
-            wanted = ctx.needs_input_grad[2 : 2 + plan.program.predictions]
-            value, parts, memory, at, gradients = forward_with_gradient(plan, arrays, wanted)
+            value, parts, memory, at, gradients = forward_with_gradient(plan, arrays)
         else:
             value, parts, memory, at, count = forward(plan, arrays, reduction)
         # (One attribute, since each costs as much as a loss of a few elements.)
@@ -195,9 +185,7 @@ class Evaluate(torch.autograd.Function):
             if not plan.serves(grad_output.item()):
                 gradients = None
         if gradients is None:
-            arrays = ctx.saved_tensors
-            wanted = ctx.needs_input_grad[2 : 2 + plan.program.predictions]
-            gradients = backward(plan, arrays, at, count, grad_output, wanted)
+            gradients = backward(plan, ctx.saved_tensors, at, count, grad_output)
         if torch.is_grad_enabled():  # create_graph: what is made of these gradients has none by itself
             arrays = ctx.saved_tensors
             gradients = [None if g is None else _Once.apply(g, grad_output, *arrays) for g in gradients]
@@ -222,7 +210,7 @@ _library = torch.library.Library("segloss", "DEF")
 
 
 def _plan(program: str, arrays: list[Tensor]) -> Plan:
-    return Plan(_framework.program(program, arrays), arrays, True)
+    return Plan(_framework.program(program, arrays), arrays, [True] * len(arrays))
 
 
 def _op_forward(predictions: list[Tensor], constants: list[Tensor], program: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -258,9 +246,7 @@ def _backward_operator(name: str) -> Any:
         factor: Tensor, predictions: list[Tensor], constants: list[Tensor], statistics: Tensor, program: str
     ) -> list[Tensor]:
         arrays = [*predictions, *constants]
-        return backward(
-            _plan(program, arrays), arrays, statistics.data_ptr(), statistics.numel(), factor, [True] * len(predictions)
-        )
+        return backward(_plan(program, arrays), arrays, statistics.data_ptr(), statistics.numel(), factor)
 
     def fake(
         factor: Tensor, predictions: list[Tensor], constants: list[Tensor], statistics: Tensor, program: str
