@@ -10,38 +10,47 @@ struct Workspace {
     private let inputs: Int
     private let slots: Int
     private let slotBytes: Int
+    private let rings: Int
+    private let ringBytes: Int
     private let laneBytes: Int
-    private let pointerBytes: Int
+    private let workerBytes: Int
 
     init(_ sweep: Sweep, workers: Int) throws(LossError) {
         // Everything in multiples of 64 bytes.
-        slotBytes = sweep.blockSize * (sweep.isDouble ? 8 : 4)
+        let elementBytes = sweep.isDouble ? 8 : 4
+        slotBytes = sweep.blockSize * elementBytes
+        ringBytes = sweep.ringSize * elementBytes
         inputs = sweep.inputs.count
         slots = inputs + sweep.outputs.count + sweep.temporaries + (sweep.positions == nil ? 0 : 2)
+        rings = sweep.rings
         laneBytes = max(1, sweep.sums) * KERNEL_SUM_LANES * 8
-        pointerBytes = ((inputs + sweep.outputs.count) * 8 + 63) & ~63
+        let pointerBytes = ((inputs + sweep.outputs.count) * 8 + 63) & ~63
         bins = sweep.histograms << sweep.digit
         self.workers = workers
 
-        let (blocks, overflow) = slotBytes.multipliedReportingOverflow(by: workers * slots)
-        let rest = workers * (laneBytes + pointerBytes)
-        let bytes = overflow || blocks > Int.max / 2 ? Int.max : blocks + rest + workers * bins * 4
+        // No ring is larger than a slot.
+        let (most, overflow) = slotBytes.multipliedReportingOverflow(by: workers * (slots + rings))
+        let isTooMuch = overflow || most > Int.max / 2
+        workerBytes = isTooMuch ? 0 : slots * slotBytes + rings * ringBytes + laneBytes + pointerBytes
+        let bytes = isTooMuch ? Int.max : workers * (workerBytes + bins * 4)
         guard let base = KeptMemory.take(bytes) else {
             throw LossError(.outOfMemory, "no memory for \(bytes) bytes of scratch")
         }
         self.base = base
-        counts = bins == 0 ? nil : (base + blocks + rest).assumingMemoryBound(to: UInt32.self)
+        counts = bins == 0 ? nil : (base + workers * workerBytes).assumingMemoryBound(to: UInt32.self)
         counts?.initialize(repeating: 0, count: workers * bins)
     }
 
     func free() { KeptMemory.giveBack(base) }
 
     func memory(of worker: Int) -> WorkerMemory {
-        let slots = base + worker * (self.slots * slotBytes + laneBytes + pointerBytes)
-        let lanes = slots + self.slots * slotBytes
+        let slots = base + worker * workerBytes
+        let rings = slots + self.slots * slotBytes
+        let lanes = rings + self.rings * ringBytes
         let pointers = lanes + laneBytes
         return WorkerMemory(
-            slots: slots, slotBytes: slotBytes, lanes: lanes.assumingMemoryBound(to: Double.self),
+            slots: slots, slotBytes: slotBytes, rings: rings, ringBytes: ringBytes,
+            lanes: lanes.assumingMemoryBound(to: Double.self),
             inputs: pointers.assumingMemoryBound(to: UnsafeRawPointer.self),
             outputs: (pointers + inputs * 8).assumingMemoryBound(to: UnsafeMutableRawPointer.self),
             histograms: counts.map { $0 + worker * bins })
@@ -63,6 +72,9 @@ struct WorkerMemory {
     /// Blocks for operands that need a copy, for outputs, for what a body computes.
     let slots: UnsafeMutableRawPointer
     let slotBytes: Int
+    /// Blocks of fewer rows than those.
+    let rings: UnsafeMutableRawPointer
+    let ringBytes: Int
     let lanes: UnsafeMutablePointer<Double>
     /// Where the block's operands are: their own memory or a slot.
     let inputs: UnsafeMutablePointer<UnsafeRawPointer>
@@ -70,6 +82,7 @@ struct WorkerMemory {
     let histograms: UnsafeMutablePointer<UInt32>?
 
     func slot(_ i: Int) -> UnsafeMutableRawPointer { slots + i * slotBytes }
+    func ring(_ i: Int) -> UnsafeMutableRawPointer { rings + i * ringBytes }
 
     /// A chunk's sums: their lanes 16 → 8 → 4 → 2 → 1.
     func fold(_ sums: Int, into results: UnsafeMutablePointer<Double>) {

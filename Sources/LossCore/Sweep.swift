@@ -140,6 +140,8 @@ public struct Block {
     func outputs(from i: Int) -> UnsafePointer<UnsafeMutableRawPointer> { UnsafePointer(memory.outputs + i) }
     /// A block in the cache to compute in.
     func temporary(_ i: Int) -> UnsafeMutableRawPointer { memory.slot(firstTemporary + i) }
+    /// The same for a few rows of a strip.
+    func ring(_ i: Int) -> UnsafeMutableRawPointer { memory.ring(i) }
     /// Bytes from one temporary to the next.
     var pitch: Int { memory.slotBytes }
     /// The float64 lanes of sum i.
@@ -181,6 +183,9 @@ struct Sweep {
     var sums = 0
     /// Blocks of scratch that the body uses.
     var temporaries = 0
+    /// Blocks of scratch for so many rows of a strip at most.
+    var rings = 0
+    var ringRows = 0
     /// Histograms of 2^digit bins, added over all groups.
     var histograms = 0
     /// Bits of a selection's order keys that one round finds: few where counting elements takes less than clearing and
@@ -196,7 +201,8 @@ struct Sweep {
 
     init(
         _ execution: Execution, inputs: [Operand], outputs: [Tensor?] = [], like prediction: Tensor, groups: Int = 1,
-        rows: Rows? = nil, sums: Int = 0, temporaries: Int = 0, histograms: Int = 0, checksValues: Bool = false
+        rows: Rows? = nil, sums: Int = 0, temporaries: Int = 0, rings: Int = 0, ringRows: Int = 0, histograms: Int = 0,
+        checksValues: Bool = false
     ) {
         self.execution = execution
         self.inputs = inputs
@@ -206,6 +212,7 @@ struct Sweep {
         self.rows = rows
         self.sums = sums
         self.temporaries = temporaries
+        (self.rings, self.ringRows) = (rings, ringRows)
         self.histograms = histograms
         self.checksValues = checksValues
         self.isDouble = prediction.type == .f64
@@ -224,6 +231,9 @@ struct Sweep {
         return min(size, Self.padded(groupSize))
     }
 
+    /// Elements of a ring's block.
+    var ringSize: Int { min(blockSize, ringRows * (rows?.pitch ?? 0)) }
+
     struct Result {
         /// groups × sums.
         var sums: [Double] = []
@@ -237,9 +247,11 @@ struct Sweep {
     func run(within: Range<Int>? = nil, _ body: (Block) -> Void) throws(LossError) -> Result {
         let firstChunk = within.map { $0.lowerBound } ?? 0
         let chunks = within.map { $0.count } ?? groups * chunksPerGroup
-        // Waking a thread costs as much as two chunks or so.
+        // Waking a thread costs as much as two chunks or so; strips are more work for each of their elements.
+        var isSmall = chunks < 4
+        if rows != nil, chunks > 1, isSmall { isSmall = groupSize <= 2 * Self.chunk / (groups * inputs.count) }
         let workers =
-            chunks < 4
+            isSmall
             ? 1 : min(chunks, execution.threads > 0 ? min(execution.threads, Threads.maximum) : Threads.available)
 
         // Sums of chunks: 128 MB of them are enough for 2^37 elements, and for any broadcast that ends.

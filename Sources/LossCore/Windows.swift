@@ -41,6 +41,32 @@ struct Stage {
     }
 }
 
+/// Where a plane's rows are: in memory of a few, in which each takes the place of one that nothing reads any more. They stay in
+/// the cache.
+struct Ring {
+    private let mask: Int
+    /// Rows of the memory.
+    let count: Int
+
+    /// For so many rows, of which at least `least` are in use at once. Those of a small window follow each other: for that, the
+    /// first ones of the memory stand behind the last as well.
+    init(least: Int, rows: Int) {
+        var turn = 1
+        while turn < least { turn *= 2 }
+        mask = rows > turn ? turn - 1 : -1
+        count = rows > turn ? turn + Int(KERNEL_WINDOW) - 1 : rows
+    }
+
+    subscript(_ l: Int) -> Int { l & mask }
+
+    /// Makes the second copy of row l, if windows of this size need one.
+    func close(_ plane: UnsafeMutableRawPointer, _ l: Int, window size: Int, pitch: Int) {
+        let place = self[l]
+        guard mask >= 0, place < size - 1 else { return }
+        memcpy(plane + (place + mask + 1) * pitch, plane + place * pitch, pitch)
+    }
+}
+
 /// The windows of a plane's columns, whose rows come one after the other.
 ///
 /// Large windows take three steps a row, whatever their size (van Herk 1992; Gil and Werman 1993): in blocks as long as a
@@ -50,8 +76,9 @@ struct ColumnWindows {
 
     let kind: Kind
     let b: Block
-    /// Row 0 of the plane; those of large windows are overwritten.
+    /// Rows of large windows are overwritten.
     let plane: UnsafeMutableRawPointer
+    let ring: Ring
     /// The rows that there are.
     let rows: Range<Int>
     let radius: Int
@@ -65,8 +92,8 @@ struct ColumnWindows {
     private var size: Int { 2 * radius + 1 }
     private var isLarge: Bool { size > Int(KERNEL_WINDOW) }
 
-    private func row(_ l: Int) -> UnsafeMutableRawPointer { plane + l * pitch }
-    private func codes(_ l: Int) -> UnsafeMutableRawPointer? { planeCodes.map { $0 + l * pitch } }
+    private func row(_ l: Int) -> UnsafeMutableRawPointer { plane + ring[l] * pitch }
+    private func codes(_ l: Int) -> UnsafeMutableRawPointer? { planeCodes.map { $0 + ring[l] * pitch } }
     private func blockStart(_ l: Int) -> Int { l - (l - rows.lowerBound) % size }
 
     private func merge(
@@ -81,7 +108,7 @@ struct ColumnWindows {
 
     /// Takes row l, the one after the last.
     func take(_ l: Int) {
-        guard isLarge else { return }
+        guard isLarge else { return ring.close(plane, l, window: size, pitch: pitch) }
         if let codes = codes(l) { b.kernels.fill_whole(l, codes, count) }
         let start = blockStart(l)
         if l == start {

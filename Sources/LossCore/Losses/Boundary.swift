@@ -124,6 +124,11 @@ public struct BoundaryLoss: ItemLoss {
     public var plan: Plan { plan(halo: halo, sums: classes * Boundary.sums) }
     public var gradientPlan: Plan { plan(halo: 2 * halo, sums: 0) }
 
+    /// From the row that is made last to the first of those that one of the two ways back reads.
+    private func ring(_ rows: Int) -> Ring {
+        Ring(least: 1 + inner.column + 2 * outer.column + max(2 * inner.column, outer.column), rows: rows)
+    }
+
     private func plan(halo: Int, sums: Int) -> Plan {
         let ignored = options.ignored.map { Ignored(operand: classes, value: Double($0)) }
         var operands = (0..<classes).map {
@@ -133,25 +138,32 @@ public struct BoundaryLoss: ItemLoss {
         return Plan(
             sweep: Sweep(
                 execution, inputs: operands, like: pred.channel(0), groups: pred.shape[0], rows: rows, sums: sums,
-                temporaries: Slot.count + (options.fromProbabilities ? 0 : 3 * classes)))
+                temporaries: Slot.count + (options.fromProbabilities ? 0 : 3 * classes),
+                rings: RingSlot.allCases.count, ringRows: ring(min(rows.strip + 2 * halo, rows.height)).count))
     }
 
-    /// Planes of a strip.
+    /// Planes with all rows of a strip.
     private enum Slot: Int {
-        /// Keys of v, and their windows along rows; those of b; where their largest stand.
-        case keys, rowLargest, rowCodes, columnCodes
-        case edges, edgeRowLargest, edgeRowCodes, edgeColumnCodes
-        /// The truth of a class, and what goes from there to b and on to v.
-        case truth, toEdges, edgeGradient, toKeys
         /// The classes' boundaries as keys, as bits, and what is near them.
         case classes, bits, near
-        /// Codes of large windows.
-        case planeCodes, otherPlaneCodes
+        /// What goes to b and on to v: of small windows row by row.
+        case toEdges, toKeys
         case rows
         /// p, 1 − p and dL/dp of the classes follow.
         case planes
 
         static var count: Int { planes.rawValue }
+    }
+
+    /// Planes of one class, with the rows that are in use.
+    private enum RingSlot: Int, CaseIterable {
+        /// Keys of v, and their windows along rows; those of b; where their largest stand.
+        case keys, rowLargest, rowCodes, columnCodes
+        case edges, edgeRowLargest, edgeRowCodes, edgeColumnCodes
+        /// The truth, and what goes from there to b.
+        case truth, edgeGradient
+        /// Codes of large windows.
+        case planeCodes, otherPlaneCodes
 
         // What is done with before the first class.
         /// Labels as keys, and their windows along rows; those of bits.
@@ -177,10 +189,11 @@ public struct BoundaryLoss: ItemLoss {
         /// The rows that are there, and the first of the image's.
         let all: Range<Int>
         let first: Int
+        let ring: Ring
 
         init(_ loss: BoundaryLoss, _ b: Block, halo: Int) {
             let rows = b.rows(withHalo: halo)
-            (self.loss, self.b, all, first) = (loss, b, 0..<rows.count, rows.lowerBound)
+            (self.loss, self.b, all, first, ring) = (loss, b, 0..<rows.count, rows.lowerBound, loss.ring(rows.count))
         }
 
         var kernels: Kernels { b.kernels }
@@ -194,8 +207,11 @@ public struct BoundaryLoss: ItemLoss {
             return rows.lowerBound - first..<rows.upperBound - first
         }
 
-        func row(_ slot: Slot, _ l: Int = 0) -> UnsafeMutableRawPointer { b.temporary(slot.rawValue) + l * b.rowBytes }
-        func row(_ row: Row) -> UnsafeMutableRawPointer { self.row(.rows, row.rawValue) }
+        func plane(_ slot: Slot) -> UnsafeMutableRawPointer { b.temporary(slot.rawValue) }
+        func plane(_ slot: RingSlot) -> UnsafeMutableRawPointer { b.ring(slot.rawValue) }
+        func row(_ slot: Slot, _ l: Int) -> UnsafeMutableRawPointer { plane(slot) + l * b.rowBytes }
+        func row(_ slot: RingSlot, _ l: Int) -> UnsafeMutableRawPointer { plane(slot) + ring[l] * b.rowBytes }
+        func row(_ row: Row) -> UnsafeMutableRawPointer { plane(.rows) + row.rawValue * b.rowBytes }
         func label(_ l: Int) -> UnsafeRawPointer { b.input(loss.classes) + l * b.rowBytes }
 
         // MARK: p and 1 − p
@@ -241,12 +257,13 @@ public struct BoundaryLoss: ItemLoss {
         // MARK: Windows
 
         func columns(
-            _ plane: Slot, _ rows: Range<Int>, _ windows: Windows, kind: ColumnWindows.Kind = .largest,
-            prefix: Row = .prefix, codes: (prefix: Row, plane: Slot)? = nil
+            _ plane: RingSlot, _ rows: Range<Int>, _ windows: Windows, kind: ColumnWindows.Kind = .largest,
+            prefix: Row = .prefix, codes: (prefix: Row, plane: RingSlot)? = nil
         ) -> ColumnWindows {
             ColumnWindows(
-                kind: kind, b: b, plane: row(plane), rows: rows, radius: windows.column, prefix: row(prefix),
-                prefixCodes: codes.map { row($0.prefix) }, planeCodes: codes.map { row($0.plane) })
+                kind: kind, b: b, plane: self.plane(plane), ring: ring, rows: rows, radius: windows.column,
+                prefix: row(prefix), prefixCodes: codes.map { row($0.prefix) },
+                planeCodes: codes.map { self.plane($0.plane) })
         }
 
         // MARK: The way back
@@ -254,8 +271,9 @@ public struct BoundaryLoss: ItemLoss {
         /// The way from windows to their largest: where these stand, and where what comes there goes.
         struct Route {
             let windows: Windows
-            let codes: (row: Slot, column: Slot)
-            let g, out: Slot
+            let codes: (row: RingSlot, column: RingSlot)
+            let g: RingSlot
+            let out: Slot
             let sums, places: Row
         }
 
@@ -272,23 +290,28 @@ public struct BoundaryLoss: ItemLoss {
 
         func start(_ route: Route) {
             guard route.windows.hasRuns else { return }
-            memset(row(route.out), 0, all.count * b.rowBytes)
+            memset(plane(route.out), 0, all.count * b.rowBytes)
             memset(row(route.sums), 0, b.rowBytes)
             memset(row(route.places), 0, b.rowBytes)
         }
 
         /// Takes row l of g, the one after the last.
         func take(_ route: Route, _ l: Int) {
-            guard route.windows.hasRuns else { return }
+            guard route.windows.hasRuns else {
+                let size = 2 * route.windows.column + 1
+                ring.close(plane(route.codes.column), l, window: size, pitch: b.rowBytes)
+                ring.close(plane(route.g), l, window: size, pitch: b.rowBytes)
+                return
+            }
             kernels.column_runs(
-                row(route.codes.column, l), row(route.g, l), row(route.sums), row(route.places), row(route.out),
+                row(route.codes.column, l), row(route.g, l), row(route.sums), row(route.places), plane(route.out),
                 b.rowBytes, n)
         }
 
         /// What comes to row l from windows centred on `source`, of which all that see it were taken.
         func collect(_ route: Route, _ source: Range<Int>, _ l: Int, to result: Row) {
             let windows = route.windows
-            let out = row(route.out, l)
+            let out = windows.hasRuns ? row(route.out, l) : plane(route.out)
             if windows.hasRuns {
                 kernels.column_runs_end(row(route.sums), row(route.places), l, out, n)
             } else {
