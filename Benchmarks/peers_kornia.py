@@ -11,7 +11,8 @@ from peers_segloss import Differs
 
 NAME = "kornia"
 SETTLE = peers_torch.SETTLE
-TOLERANCE = {}
+# Its sums of a million pixels are 1e-4 off in float32; in float64 it is within 3e-11.
+TOLERANCE = {"kornia": (3e-4, 5e-4)}
 
 
 def versions() -> dict[str, str]:

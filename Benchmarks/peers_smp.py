@@ -23,9 +23,9 @@ from segmentation_models_pytorch import losses as smp  # noqa: E402
 
 NAME = "smp"
 SETTLE = peers_torch.SETTLE
-# Its intersection is made of torch.linalg.vector_norm, which adds in float32, one number after the other: 0.1 % off over
-# ten million.
-TOLERANCE = {"smp": (3e-3, 3e-3)}
+# Its intersection is made of torch.linalg.vector_norm, which adds in float32, one number after the other: over ten million
+# 0.1 % off with two threads, 0.7 % with one.
+TOLERANCE = {"smp": (1e-2, 5e-3)}
 
 
 def versions() -> dict[str, str]:
