@@ -21,6 +21,8 @@ _CODES = {
     "int64": (0, 64),
 }
 _NAMES = {codes: name for name, codes in _CODES.items()}
+# By numpy's type, whose name takes microseconds to make.
+_of_type: dict[np.dtype, tuple[int, int]] = {}
 _FLOATING = {_CODES[name] for name in ("float32", "float64", "float16", "bfloat16")}
 
 
@@ -69,9 +71,10 @@ class View:
             type_lanes=self.lanes,
             rank=len(self.shape),
         )
-        for i, (extent, stride) in enumerate(zip(self.shape[: _abi.MAX_RANK], self.strides)):
-            tensor.shape[i] = extent
-            tensor.strides[i] = stride
+        # The library refuses more dimensions than a descriptor has, by the name of the argument.
+        rank = min(len(self.shape), _abi.MAX_RANK)
+        tensor.shape[:rank] = self.shape[:rank]
+        tensor.strides[:rank] = self.strides[:rank]
         return tensor
 
     def empty(self) -> np.ndarray:
@@ -108,21 +111,26 @@ def view(name: str, value: Any, *, writable: bool = False) -> View:
 
 
 def _numpy_view(name: str, array: np.ndarray, writable: bool) -> View:
-    codes = _CODES.get(array.dtype.name) if array.dtype.isnative else None
+    dtype = array.dtype
+    codes = _of_type.get(dtype)
+    if codes is None:
+        codes = _CODES.get(dtype.name) if dtype.isnative else None
+        if codes is not None:
+            _of_type[dtype] = codes
     if codes is None:
         expected = "float32, float64, float16, bfloat16, bool, uint8, int32 or int64"
-        raise TypeError(f"{name}: expected element type {expected} in native byte order, got {array.dtype}")
+        raise TypeError(f"{name}: expected element type {expected} in native byte order, got {dtype}")
     if writable and not array.flags.writeable:
         raise ValueError(f"{name}: expected a writable array, got a read-only one")
     size = array.itemsize
     strides = array.strides
-    if any(stride % size for stride in strides):  # a field of a structured array
+    if any([stride % size for stride in strides]):  # a field of a structured array
         if writable:
             raise ValueError(f"{name}: strides {strides} are not multiples of the element size {size}")
         array = np.ascontiguousarray(array)
         strides = array.strides
     return View(
-        name, array, array.ctypes.data, (_abi.DEVICE_CPU, 0), (*codes, 1), array.shape, (s // size for s in strides)
+        name, array, array.ctypes.data, (_abi.DEVICE_CPU, 0), (*codes, 1), array.shape, [s // size for s in strides]
     )
 
 
