@@ -472,12 +472,18 @@ def test_an_input_that_was_modified():
 
 
 def test_a_gradient_that_was_there_before_an_input_was_modified():
-    """It is of what the loss has read."""
+    """It is of what the loss has read; once a factor other than 1 has come, it is made later. (A smooth of no other test.)"""
     p, y, x, t = simple()
-    value = segloss.paddle.DiceLoss()(x, t)
+    loss = segloss.paddle.DiceLoss(smooth=0.625)
+    value = loss(x, t)
     t.add_(paddle.ones_like(t))
     value.backward()
-    same(array(x.grad), segloss.DiceLoss().value_and_grad(p, y)[1], "gradient")
+    same(array(x.grad), segloss.DiceLoss(smooth=0.625).value_and_grad(p, y)[1], "gradient")
+    (loss(x, t) * 2).backward()
+    value = loss(x, t)
+    t.add_(paddle.ones_like(t))
+    with pytest.raises(OSError, match="dice: an input was modified in place"):
+        value.backward()
 
 
 def test_parts_are_detached():

@@ -153,9 +153,10 @@ class Plan:
         The value's, as DLPack's code and bits.
     returns_parts : bool
     is_small : bool
-        Whether a second call would cost more than a second pass over these elements: value and gradient are one then.
+        Whether a second call would cost more than a second pass over these elements.
     at_once : bool
-        Whether they are: so, too, where one pass gives both, as long as no factor from above asks for another gradient.
+        Whether value and gradient are one call: then, or where one pass gives both; as long as no factor from above asks for
+        another gradient.
     """
 
     def __init__(
@@ -178,10 +179,9 @@ class Plan:
 
     def serves(self, factor: float) -> bool:
         """Whether gradients made for a factor of 1 are those for this one; if not, later calls leave them to the backward."""
-        if factor == 1:
-            return True
-        self.at_once = self.is_small
-        return False
+        if factor != 1:
+            self.at_once = False
+        return factor == 1
 
     def frame(self) -> Frame:
         """One that nobody else uses; to be released."""
@@ -259,12 +259,10 @@ class Frame:
         """Fills the value at an address, `parts`, and the statistics at an address."""
         self._evaluate(self._for_forward, arrays, value, statistics, self.count if statistics else 0)
 
-    def value_and_gradient(
-        self, arrays: Sequence[int], value: int, statistics: int | None, gradients: Sequence[int]
-    ) -> None:
-        """The same, and gradients as below for a factor of 1."""
+    def value_and_gradient(self, arrays: Sequence[int], value: int, gradients: Sequence[int]) -> None:
+        """Fills the value and `parts`, and gradients as below for a factor of 1."""
         task = self._for_both
-        task.place(statistics or 0, *arrays, value, *gradients)
+        task.place(0, *arrays, value, *gradients)
         if status := self._run(*task.arguments):
             self.program.check(status, self._error)
 

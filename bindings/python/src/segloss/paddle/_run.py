@@ -190,28 +190,48 @@ class _Call:
     arrays: Sequence[paddle.Tensor]
     addresses: list[int]
     versions: list[int]
-    statistics: Any
+    statistics: Any  # None: not asked for yet
     gradients: Sequence[paddle.Tensor | None] | None
     parts: list[float]
     guard: _Guard
 
-    def value(self, with_gradients: bool = False) -> paddle.Tensor:
-        """The value; `statistics`, `gradients` for a factor of 1 and `parts`, as numbers, if they are asked for."""
+    def value_and_gradients(self) -> paddle.Tensor:
+        """The value; `gradients` for a factor of 1 and `parts`, as numbers, if the call returns them."""
         plan = self.plan
         value = plan.empty_value()
-        statistics = self.statistics = plan.statistics()
-        at = addressof(statistics) if plan.count else None
+        self.gradients, places = plan.empty_gradients()
+        self.statistics = None
         frame = plan.frame()
-        self.gradients = None
-        if with_gradients:
-            self.gradients, places = plan.empty_gradients()
-            frame.value_and_gradient(self.addresses, value.data_ptr(), at, places)
-        else:
-            frame.forward(self.addresses, value.data_ptr(), at)
+        frame.value_and_gradient(self.addresses, value.data_ptr(), places)
         if plan.returns_parts:
             self.parts = frame.parts[:]
         frame.release()
         return value
+
+    def value(self) -> paddle.Tensor:
+        """The value; `statistics` and `parts`."""
+        plan = self.plan
+        value = plan.empty_value()
+        self.gradients = None
+        self._forward(value.data_ptr())
+        return value
+
+    def _forward(self, value: int | None) -> None:
+        plan = self.plan
+        self.statistics = plan.statistics()
+        frame = plan.frame()
+        frame.forward(self.addresses, value, addressof(self.statistics) if plan.count else None)
+        if plan.returns_parts:
+            self.parts = frame.parts[:]
+        frame.release()
+
+    def gradients_times(self, factor: paddle.Tensor) -> Sequence[paddle.Tensor | None]:
+        """Gradients from the inputs as they were."""
+        if self.versions != list(map(_version, self.arrays)) or self.addresses != list(map(_address, self.arrays)):
+            raise RuntimeError(f"{self.plan.program.name}: an input was modified in place after the loss had read it")
+        if self.statistics is None:
+            self._forward(None)
+        return self.gradient(factor, addressof(self.statistics))
 
     def gradient(self, factor: paddle.Tensor, statistics: int) -> Sequence[paddle.Tensor | None]:
         """Gradients of the predictions that want one, from the statistics at an address."""
@@ -229,10 +249,6 @@ class _Call:
         )
         frame.release()
         return gradients
-
-    def check_unchanged(self) -> None:
-        if self.versions != list(map(_version, self.arrays)) or self.addresses != list(map(_address, self.arrays)):
-            raise RuntimeError(f"{self.plan.program.name}: an input was modified in place after the loss had read it")
 
 
 def _call(plan: Plan, arrays: Sequence[paddle.Tensor]) -> _Call:
@@ -286,7 +302,7 @@ class _Loss(PyLayer):
         guard = call.guard = _Guard(ctx)
         guard.name = call.plan.name
         call.versions = list(map(_version, call.arrays))
-        return call.value(call.plan.at_once)
+        return call.value_and_gradients() if call.plan.at_once else call.value()
 
     @staticmethod
     def backward(ctx: Any, factor: Any) -> Any:
@@ -294,8 +310,7 @@ class _Loss(PyLayer):
         plan = call.plan
         gradients, call.gradients = call.gradients, None  # they are the caller's now
         if gradients is None or not plan.serves(plan.factor.from_address(factor.data_ptr()).value):
-            call.check_unchanged()
-            gradients = call.gradient(factor, addressof(call.statistics))
+            gradients = call.gradients_times(factor)
         if paddle.is_grad_enabled():  # create_graph
             gradients = [
                 None if g is None else _FirstOrder.apply(lambda g=g: g, factor, *call.arrays) for g in gradients

@@ -112,19 +112,15 @@ def _empty(plan: Plan, arrays: Sequence[Tensor]) -> tuple[list[Tensor | None], l
     return gradients, [0 if gradient is None else gradient.data_ptr() for gradient in gradients]
 
 
-def forward_with_gradient(
-    plan: Plan, arrays: Sequence[Tensor]
-) -> tuple[Tensor, Tensor | None, Any, int, list[Tensor | None]]:
-    """Value, parts, the statistics' memory and its address, and the gradients for a factor of 1."""
+def forward_with_gradient(plan: Plan, arrays: Sequence[Tensor]) -> tuple[Tensor, Tensor | None, list[Tensor | None]]:
+    """Value, parts, and the gradients for a factor of 1."""
     gradients, places = _empty(plan, arrays)
     value = torch.empty_like(plan.value)
-    memory = plan.statistics()
-    at = ctypes.addressof(memory)
     frame = plan.frame()
-    frame.value_and_gradient([array.data_ptr() for array in arrays], value.data_ptr(), at, places)
+    frame.value_and_gradient([array.data_ptr() for array in arrays], value.data_ptr(), places)
     parts = torch.tensor(frame.parts[:], dtype=value.dtype) if plan.returns_parts else None
     frame.release()
-    return value, parts, memory, at, gradients
+    return value, parts, gradients
 
 
 def _statistics(plan: Plan, frame: Frame, arrays: Sequence[Tensor]) -> Tensor:
@@ -163,11 +159,11 @@ class Evaluate(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, plan: Plan, reduction: Reduction | None, *arrays: Tensor) -> Any:
-        gradients = None
         if plan.at_once and reduction is None:
-            count = plan.count
-            value, parts, memory, at, gradients = forward_with_gradient(plan, arrays)
+            memory, at, count = None, 0, 0  # asked for in the backward, where a factor needs them
+            value, parts, gradients = forward_with_gradient(plan, arrays)
         else:
+            gradients = None
             value, parts, memory, at, count = forward(plan, arrays, reduction)
         # (One attribute, since each costs as much as a loss of a few elements.)
         ctx.call = [plan, memory, at, count, gradients]
@@ -179,13 +175,17 @@ class Evaluate(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor, *_: Any) -> Any:
-        plan, _memory, at, count, gradients = ctx.call
+        plan, memory, at, count, gradients = ctx.call
         if gradients is not None:
             ctx.call[4] = None  # it is the caller's now
             if not plan.serves(grad_output.item()):
                 gradients = None
         if gradients is None:
-            gradients = backward(plan, ctx.saved_tensors, at, count, grad_output)
+            arrays = ctx.saved_tensors
+            if memory is None:
+                memory = statistics(plan, arrays)
+                at, count = memory.data_ptr(), memory.numel()
+            gradients = backward(plan, arrays, at, count, grad_output)
         if torch.is_grad_enabled():  # create_graph: what is made of these gradients has none by itself
             arrays = ctx.saved_tensors
             gradients = [None if g is None else _Once.apply(g, grad_output, *arrays) for g in gradients]
