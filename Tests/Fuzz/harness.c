@@ -148,6 +148,8 @@ static void *take_copy(const void *from, size_t size, int is_output) {
 
 /* ---- What a call has in common ---- */
 
+enum { MOST_NUMBERS = 512 }; /* statistics that an array holds */
+
 typedef struct tensor_record {
   const segloss_tensor *tensor;
   int is_output;
@@ -734,7 +736,7 @@ static void ask_program(void) {
   if (segloss_program_outputs(call.program_bytes, call.program_size, call.arrays, call.count, &statistics, &parts,
                               &call.value, NULL))
     return;
-  if (statistics >= 0 && statistics <= 512) call.length = statistics;
+  if (statistics >= 0 && statistics <= MOST_NUMBERS) call.length = statistics;
   if (parts >= 0 && parts <= 128) call.parts_length = parts;
 }
 
@@ -808,7 +810,7 @@ static cxla_buffer *xla_buffer(segloss_tensor t) {
 
 static cxla_buffer *xla_statistics(uint8_t b) {
   cxla_buffer buffer;
-  int64_t words = (call.length > 0 && call.length <= 512 ? call.length : 0) * 2;
+  int64_t words = (call.length > 0 && call.length <= MOST_NUMBERS ? call.length : 0) * 2;
   memset(&buffer, 0, sizeof buffer);
   if (b >= 128) words = b % 32;
   buffer.struct_size = sizeof buffer;
@@ -902,8 +904,6 @@ static void team_of_one(segloss_omp_body body, void *data, uint32_t threads, uin
 }
 
 static int32_t team_size(void) { return 3; }
-
-enum { MOST_NUMBERS = 512 };
 
 static double *number_array(int64_t length, int is_output) {
   int64_t held = length < 0 ? 0 : length > MOST_NUMBERS ? MOST_NUMBERS : length, i;
@@ -1067,7 +1067,7 @@ static int64_t asked_length(void) {
   long long length = -1;
   if (call.error && !strncmp(call.error->message, start, strlen(start)))
     length = strtoll(call.error->message + strlen(start), NULL, 10);
-  return length >= 0 && length <= 512 ? length : -1;
+  return length >= 0 && length <= MOST_NUMBERS ? length : -1;
 }
 
 static const function_row *find_function(const char *name) {

@@ -36,7 +36,7 @@ from faces import NAMES_IN_C, Face
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 from segloss import _program
-from segloss._tensor import _CODES
+from segloss._tensor import _CODES, tensor
 from support import PREDICTION_TYPES, SMALL
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -595,21 +595,21 @@ def in_shards(case):
     runs, sums = [], []
     for half in halves:
         program, arrays = case.loss.program(**half)
-        described = [_program.tensor(_CODES[a.dtype.name], a.shape) for a in arrays]
-        frame = _program.Plan(program, described).frame()
-        runs.append((frame, arrays, [a.ctypes.data for a in arrays]))
-        sums.append(np.empty(frame.count))
-        frame.forward(runs[-1][2], None, sums[-1].ctypes.data)
+        described = [tensor(_CODES[a.dtype.name], a.shape) for a in arrays]
+        plan = _program.Plan(program, described, has_parts=True)
+        runs.append((plan, arrays, [a.ctypes.data for a in arrays]))
+        sums.append(np.empty(plan.count))
+        plan.forward(runs[-1][2], None, sums[-1].ctypes.data)
     sums, one = np.concatenate(sums), np.ones((), np.float64)
     grads = []
-    for frame, arrays, addresses in runs:
-        program = frame.program
-        frame.value(addresses, None, sums.ctypes.data, sums.size)
+    for plan, arrays, addresses in runs:
+        program = plan.program
+        parts = plan.value(addresses, None, sums.ctypes.data, sums.size)
         own = [np.empty_like(a) for a in arrays[: program.predictions]]
         targets = [g.ctypes.data for g in own]
-        frame.gradient(addresses, sums.ctypes.data, sums.size, one.ctypes.data, targets, factor_type=(2, 64))
+        plan.gradient(addresses, sums.ctypes.data, sums.size, one.ctypes.data, targets, factor_type=(2, 64))
         grads.append(own)
-    return program.result(frame.parts[0], frame.parts), [np.concatenate(pair) for pair in zip(*grads)]
+    return program.result(parts[0], parts), [np.concatenate(pair) for pair in zip(*grads)]
 
 
 def on_two_devices(function, how):

@@ -22,8 +22,8 @@ def view(array):
     return _tensor.view("array", array)
 
 
-def frame_of(program, arrays, gradients=None):
-    return Plan(program, describe(arrays), gradients).frame()
+def plan_of(program, arrays, gradients=None):
+    return Plan(program, describe(arrays), gradients, has_parts=True)
 
 
 def describe(arrays):
@@ -33,25 +33,23 @@ def describe(arrays):
 def run(program, arrays, grad_output=1.0, shards=None):
     """(value, parts, gradients) by the library's functions for programs."""
     gradients = [np.full_like(a, np.nan) for a in arrays[: program.predictions]]
-    frame = frame_of(program, arrays, describe(gradients))
-    type_ = {(2, 32): np.float32, (2, 64): np.float64, (2, 16): np.float16}.get(frame.value_type, arrays[0].dtype)
+    plan = plan_of(program, arrays, describe(gradients))
+    type_ = {(2, 32): np.float32, (2, 64): np.float64, (2, 16): np.float16}.get(plan.value_type, arrays[0].dtype)
     addresses = [view(a).pointer for a in arrays]
-    statistics = np.zeros(frame.count)
-    value = np.empty(frame.value_shape, type_)
-    frame.forward(addresses, value.ctypes.data, statistics.ctypes.data if frame.count else None)
-    parts = np.array(frame.parts[: len(program.parts)])
+    statistics = np.zeros(plan.count)
+    value = np.empty(plan.shape, type_)
+    parts = plan.forward(addresses, value.ctypes.data, statistics.ctypes.data if plan.count else None)
     if shards is not None:
         statistics = shards(statistics)
     factor = np.array(np.broadcast_to(np.float64(grad_output), value.shape), order="C")
-    frame.gradient(
+    plan.gradient(
         addresses,
-        statistics.ctypes.data if frame.count else None,
+        statistics.ctypes.data if plan.count else None,
         len(statistics),
         factor.ctypes.data,
         [g.ctypes.data for g in gradients],
         factor_type=(2, 64),
     )
-    frame.release()
     return value, parts, gradients
 
 
@@ -111,14 +109,14 @@ def test_value_and_gradient_in_one_call(name):
     for wanted in ([True] * len(gradients), [i == 0 for i in range(len(gradients))]):
         number = np.empty_like(value)
         mine = [np.full_like(g, np.nan) for g in gradients]
-        frame = frame_of(program, arrays, [view(g).descriptor() if w else None for g, w in zip(mine, wanted)])
-        frame.value_and_gradient(
+        plan = plan_of(program, arrays, [view(g).descriptor() if w else None for g, w in zip(mine, wanted)])
+        found = plan.value_and_gradient(
             [view(a).pointer for a in arrays],
             number.ctypes.data,
             [g.ctypes.data if w else 0 for g, w in zip(mine, wanted)],
         )
         assert number.tobytes() == value.tobytes()
-        assert np.array(frame.parts[: len(program.parts)]).tobytes() == parts.tobytes()
+        assert np.array(found).tobytes() == np.array(parts).tobytes()
         for got, want, is_wanted in zip(mine, gradients, wanted):
             assert got.tobytes() == want.tobytes() if is_wanted else np.isnan(got).all()
 
@@ -177,18 +175,18 @@ def test_statistics_of_shards_are_added(name):
     inputs = case.draw(np.float32)
     loss = case.make()
     halves = [{k: v[i : i + 1] for k, v in inputs.items()} for i in range(2)]
-    frames = []
+    plans = []
     for half in halves:
         program, arrays = loss.program(**half)
-        frame = frame_of(program, arrays)
-        statistics = np.zeros(frame.count)
-        frame.forward([view(a).pointer for a in arrays], None, statistics.ctypes.data)
-        frames.append((frame, arrays, statistics))
-    both = np.concatenate([statistics for _, _, statistics in frames])
+        plan = plan_of(program, arrays)
+        statistics = np.zeros(plan.count)
+        plan.forward([view(a).pointer for a in arrays], None, statistics.ctypes.data)
+        plans.append((plan, arrays, statistics))
+    both = np.concatenate([statistics for _, _, statistics in plans])
     value, _, gradients = run(*loss.program(**inputs))
-    for i, (frame, arrays, _) in enumerate(frames):
+    for i, (plan, arrays, _) in enumerate(plans):
         number = np.empty((), value.dtype)
-        frame.value([view(a).pointer for a in arrays], number.ctypes.data, both.ctypes.data, len(both))
+        plan.value([view(a).pointer for a in arrays], number.ctypes.data, both.ctypes.data, len(both))
         assert number == pytest.approx(value, rel=1e-6)  # one rounding to float32 of nearly the same double
         _, _, parts = run(*loss.program(**halves[i]), shards=lambda _: both)
         for got, want in zip(parts, gradients):
@@ -317,15 +315,15 @@ def test_nothing():
 def test_wrong_lengths():
     data, arrays = sample()
     program, arrays = segloss.DiceLoss().program(*arrays)
-    frame = frame_of(program, arrays)
+    plan = plan_of(program, arrays)
     addresses = [view(a).pointer for a in arrays]
     statistics = np.zeros(7)
     number = np.zeros(())
     for length in (0, 1, 2, 4, 5, 7, -3):
         with pytest.raises(ValueError, match="^statistics: expected 3 entries"):
-            frame.value(addresses, number.ctypes.data, statistics.ctypes.data, length)
+            plan.value(addresses, number.ctypes.data, statistics.ctypes.data, length)
     with pytest.raises(ValueError, match="^statistics: expected an array"):
-        frame.value(addresses, number.ctypes.data, None, 3)
+        plan.value(addresses, number.ctypes.data, None, 3)
 
 
 # ---------------------------------------------------------------- calls in a struct

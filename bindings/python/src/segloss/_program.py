@@ -151,7 +151,8 @@ class Plan:
         The value's.
     value_type : tuple of int
         The value's, as DLPack's code and bits.
-    returns_parts : bool
+    has_parts : bool
+        Whether calls give the parts.
     is_small : bool
         Whether a second call would cost more than a second pass over these elements.
     at_once : bool
@@ -160,115 +161,53 @@ class Plan:
     """
 
     def __init__(
-        self, program: Program, tensors: Sequence[_abi.Tensor], gradients: Sequence[_abi.Tensor | None] | None = None
+        self,
+        program: Program,
+        tensors: Sequence[_abi.Tensor],
+        gradients: Sequence[_abi.Tensor | None] | None = None,
+        has_parts: bool | None = None,
     ):
+        """Gradients are laid out as the predictions unless they are given, with None for one that is not wanted; parts are
+        given where the program returns them unless that is said."""
         self.program = program
         elements = sum([math.prod(tensor.shape[: tensor.rank]) for tensor in tensors])
         self.is_small = program.is_reduced and elements <= _SMALL
         self.at_once = self.is_small or (program.is_reduced and program.passes(tensors) == 1)
+        self.has_parts = program.returns_parts if has_parts is None else has_parts
+        self._run = _abi.program_run_held if self.is_small else _abi.program_run
         self._tensors = tensors
         self._gradients = tensors[: program.predictions] if gradients is None else gradients
-        self._free: list[Frame] = []
-        frame = self.frame()
-        frame.release()
+        frame = _Frame(program, tensors, self._gradients)
+        self._free = [frame]
         self.count = frame.count
         self.statistics = ctypes.c_double * max(1, frame.count)
-        self.shape = frame.value_shape
-        self.value_type = frame.value_type
-        self.returns_parts = program.returns_parts
+        self.shape = tuple(frame.value.shape[: frame.value.rank])
+        self.value_type = frame.value.type_code, frame.value.type_bits
 
-    def serves(self, factor: float) -> bool:
-        """Whether gradients made for a factor of 1 are those for this one; if not, later calls leave them to the backward."""
-        if factor != 1:
-            self.at_once = False
-        return factor == 1
+    def forward(self, arrays: Sequence[int], value: int | None, statistics: int | None) -> Sequence[float]:
+        """Writes the value and the statistics, each to an address if there is one; the parts."""
+        frame = self._frame()
+        length = self.count if statistics else 0
+        return self._evaluate(frame, frame.for_forward, arrays, value, statistics, length)
 
-    def frame(self) -> Frame:
-        """One that nobody else uses; to be released."""
-        try:
-            return self._free.pop()
+    def value(self, arrays: Sequence[int], value: int | None, statistics: int | None, length: int) -> Sequence[float]:
+        """Writes the value of statistics, of one batch or of several one after the other; the parts."""
+        frame = self._frame()
+        return self._evaluate(frame, frame.for_value, arrays, value, statistics, length)
+
+    def value_and_gradient(self, arrays: Sequence[int], value: int, gradients: Sequence[int]) -> Sequence[float]:
+        """Writes the value, and gradients as below for a factor of 1; the parts."""
+        try:  # (all of it here, since small tensors go this way: functions of Python take as long as their loss)
+            frame = self._free.pop()
         except IndexError:
-            return Frame(self.program, self._free, self._tensors, self._gradients, self.is_small)
-
-
-class Frame:
-    """Descriptors and results of one call at a time, of which it fills in addresses. Those of gradients are of the ones that
-    are wanted; of others, None, they are 0.
-
-    Attributes
-    ----------
-    free : list of Frame
-        Where it goes when it is released.
-    count : int
-        How many statistics there are.
-    value_shape : tuple of int
-    value_type : tuple of int
-        DLPack's code and bits.
-    parts : ctypes array of double
-    """
-
-    __slots__ = (
-        "_arrays", "_error", "_factor", "_factor_type", "_for_both", "_for_forward", "_for_gradient", "_for_value",
-        "_gradients", "_pointers", "_run", "_value", "count", "free", "parts", "program", "value_shape", "value_type",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        program: Program,
-        free: list[Frame],
-        tensors: Sequence[_abi.Tensor],
-        gradients: Sequence[_abi.Tensor | None],
-        is_small: bool,
-    ):
-        count, parts, value = program.checked(tensors)
-        self._run = _abi.program_run_held if is_small else _abi.program_run
-        self.program = program
-        self.free = free
-        self.count = count
-        self.value_shape = tuple(value.shape[: value.rank])
-        self.value_type = value.type_code, value.type_bits
-        self.parts = (ctypes.c_double * max(1, parts))()
-        self._arrays = (_abi.Tensor * len(tensors))(*tensors)
-        self._value = _abi.Tensor.from_buffer_copy(value)
-        self._factor = _abi.Tensor.from_buffer_copy(value)
-        self._factor_type = self.value_type
-        predictions = program.predictions
-        self._gradients = [None if g is None else _abi.Tensor.from_buffer_copy(g) for g in gradients]
-        self._pointers = (ctypes.c_void_p * max(1, predictions))(
-            *[None if g is None else addressof(g) for g in self._gradients]
-        )
-        self._error = _abi.Error()
-
-        def task(kind: int, number: _abi.Tensor, gradients: int = 0) -> _Task:
-            call = _abi.ProgramCall(
-                task=kind, program=program.address, size=program.size, arrays=addressof(self._arrays),
-                count=len(tensors), number=addressof(number), gradients=addressof(self._pointers),
-                parts=addressof(self.parts) if parts else None, parts_length=parts, length=count,
-            )  # fmt: skip
-            return _Task(call, len(tensors) + 1 + gradients, self._error)
-
-        self._for_forward = task(_abi.PROGRAM_FORWARD, self._value)
-        self._for_both = task(_abi.PROGRAM_VALUE_AND_GRADIENT, self._value, predictions)
-        self._for_value = task(_abi.PROGRAM_VALUE, self._value)
-        self._for_gradient = task(_abi.PROGRAM_GRADIENT, self._factor, predictions)
-
-    def release(self) -> None:
-        self.free.append(self)
-
-    def forward(self, arrays: Sequence[int], value: int | None, statistics: int | None) -> None:
-        """Fills the value at an address, `parts`, and the statistics at an address."""
-        self._evaluate(self._for_forward, arrays, value, statistics, self.count if statistics else 0)
-
-    def value_and_gradient(self, arrays: Sequence[int], value: int, gradients: Sequence[int]) -> None:
-        """Fills the value and `parts`, and gradients as below for a factor of 1."""
-        task = self._for_both
+            frame = self._frame()
+        task = frame.for_both
         task.place(0, *arrays, value, *gradients)
         if status := self._run(*task.arguments):
-            self.program.check(status, self._error)
-
-    def value(self, arrays: Sequence[int], value: int | None, statistics: int, length: int) -> None:
-        """Fills the value and `parts` from statistics, of one batch or of several one after the other."""
-        self._evaluate(self._for_value, arrays, value, statistics, length)
+            self.program.check(status, frame.error)
+        parts = frame.parts[:] if self.has_parts else ()
+        self._free.append(frame)
+        return parts
 
     def gradient(
         self,
@@ -280,26 +219,87 @@ class Frame:
         factor_type: tuple[int, int] | None = None,
         factor_strides: Sequence[int] | None = None,
     ) -> None:
-        """Writes gradients, each to its address, times the factor at one."""
-        if factor_type is not None and factor_type != self._factor_type:
-            self._factor_type = self._factor.type_code, self._factor.type_bits = factor_type
+        """Writes gradients times the factor at an address, each to its own; to 0 those that are not wanted."""
+        frame = self._frame()
+        described = frame.factor
+        described.type_code, described.type_bits = factor_type or self.value_type
         if factor_strides is not None:
-            self._factor.flags = 0
-            self._factor.strides[: len(factor_strides)] = factor_strides
-        task = self._for_gradient
-        task.call.length = length
-        task.place(statistics or 0, *arrays, factor, *gradients)
-        if status := self._run(*task.arguments):
-            self.program.check(status, self._error)
+            described.flags = 0
+            described.strides[: len(factor_strides)] = factor_strides
+        self._finish(frame, frame.for_gradient, statistics, length, (*arrays, factor, *gradients))
 
     def _evaluate(
-        self, task: _Task, arrays: Sequence[int], value: int | None, statistics: int | None, length: int
-    ) -> None:
+        self,
+        frame: _Frame,
+        task: _Task,
+        arrays: Sequence[int],
+        value: int | None,
+        statistics: int | None,
+        length: int,
+    ) -> Sequence[float]:
+        task.call.number = None if value is None else addressof(frame.value)
+        return self._finish(frame, task, statistics, length, (*arrays, value or 0))
+
+    def _finish(
+        self, frame: _Frame, task: _Task, statistics: int | None, length: int, addresses: Sequence[int]
+    ) -> Sequence[float]:
         task.call.length = length
-        task.call.number = None if value is None else addressof(self._value)
-        task.place(statistics or 0, *arrays, value or 0)
+        task.place(statistics or 0, *addresses)
         if status := self._run(*task.arguments):
-            self.program.check(status, self._error)
+            self.program.check(status, frame.error)
+        parts = frame.parts[:] if self.has_parts else ()
+        self._free.append(frame)
+        return parts
+
+    def _frame(self) -> _Frame:
+        """One that nobody else uses, until it is free again."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            return _Frame(self.program, self._tensors, self._gradients)
+
+
+class _Frame:
+    """Descriptors and results of one call at a time, of which a plan fills in addresses.
+
+    Attributes
+    ----------
+    count : int
+        How many statistics there are.
+    parts : ctypes array of double
+    value, factor : Tensor
+    error : Error
+    for_forward, for_both, for_value, for_gradient : _Task
+    """
+
+    __slots__ = (
+        "_arrays", "_gradients", "_pointers", "count", "error", "factor", "for_both", "for_forward", "for_gradient",
+        "for_value", "parts", "value",
+    )  # fmt: skip
+
+    def __init__(self, program: Program, tensors: Sequence[_abi.Tensor], gradients: Sequence[_abi.Tensor | None]):
+        self.count, parts, self.value = program.checked(tensors)
+        self.parts = (ctypes.c_double * parts)()
+        self.factor = _abi.Tensor.from_buffer_copy(self.value)
+        self.error = _abi.Error()
+        self._arrays = (_abi.Tensor * len(tensors))(*tensors)
+        self._gradients = [None if g is None else _abi.Tensor.from_buffer_copy(g) for g in gradients]
+        self._pointers = (ctypes.c_void_p * max(1, len(gradients)))(
+            *[None if g is None else addressof(g) for g in self._gradients]
+        )
+
+        def task(kind: int, number: _abi.Tensor = self.value, gradients: int = 0) -> _Task:
+            call = _abi.ProgramCall(
+                task=kind, program=program.address, size=program.size, arrays=addressof(self._arrays),
+                count=len(tensors), number=addressof(number), gradients=addressof(self._pointers),
+                parts=addressof(self.parts) if parts else None, parts_length=parts, length=self.count,
+            )  # fmt: skip
+            return _Task(call, len(tensors) + 1 + gradients, self.error)
+
+        self.for_forward = task(_abi.PROGRAM_FORWARD)
+        self.for_both = task(_abi.PROGRAM_VALUE_AND_GRADIENT, gradients=len(gradients))
+        self.for_value = task(_abi.PROGRAM_VALUE)
+        self.for_gradient = task(_abi.PROGRAM_GRADIENT, self.factor, len(gradients))
 
 
 class _Task:
@@ -328,21 +328,6 @@ class _Task:
 
 
 _STATISTICS = _abi.ProgramCall.statistics.offset
-
-
-def tensor(type_: tuple[int, int], shape: Sequence[int], strides: Sequence[int] | None = None) -> _abi.Tensor:
-    """A descriptor without its memory; strides in elements, None for dense."""
-    result = _abi.Tensor(
-        device_type=_abi.DEVICE_CPU, type_code=type_[0], type_bits=type_[1], type_lanes=1, rank=len(shape)
-    )
-    # The library refuses more dimensions than a descriptor has, by the name of the argument.
-    rank = min(len(shape), _abi.MAX_RANK)
-    result.shape[:rank] = shape[:rank]
-    if strides is None:
-        result.flags = _abi.DENSE
-    else:
-        result.strides[:rank] = strides[:rank]
-    return result
 
 
 def make(loss: Loss, options: ctypes.Structure, ordered: tuple[Any, ...], channels_last: bool) -> Program:

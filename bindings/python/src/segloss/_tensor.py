@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,8 +23,6 @@ _CODES = {
     "int64": (0, 64),
 }
 _NAMES = {codes: name for name, codes in _CODES.items()}
-# By numpy's type, whose name takes microseconds to make.
-_of_type: dict[np.dtype, tuple[int, int]] = {}
 _FLOATING = {_CODES[name] for name in ("float32", "float64", "float16", "bfloat16")}
 
 
@@ -62,26 +62,32 @@ class View:
         return View(name, self.owner, pointer, self.device, type_, shape, strides)
 
     def descriptor(self) -> _abi.Tensor:
-        tensor = _abi.Tensor(
-            data=self.pointer,
-            device_type=self.device[0],
-            device_id=self.device[1],
-            type_code=self.code,
-            type_bits=self.bits,
-            type_lanes=self.lanes,
-            rank=len(self.shape),
-        )
-        # The library refuses more dimensions than a descriptor has, by the name of the argument.
-        rank = min(len(self.shape), _abi.MAX_RANK)
-        tensor.shape[:rank] = self.shape[:rank]
-        tensor.strides[:rank] = self.strides[:rank]
-        return tensor
+        result = tensor((self.code, self.bits), self.shape, self.strides)
+        result.data = self.pointer
+        result.device_type, result.device_id = self.device
+        result.type_lanes = self.lanes
+        return result
 
     def empty(self) -> np.ndarray:
         """A new array of the same shape, type and order of dimensions in memory."""
         order = sorted(range(len(self.shape)), key=lambda i: -abs(self.strides[i]))
         array = _memory.empty([self.shape[i] for i in order], self.dtype)
         return array.transpose(np.argsort(order)) if order else array
+
+
+def tensor(type_: tuple[int, int], shape: Sequence[int], strides: Sequence[int] | None = None) -> _abi.Tensor:
+    """A descriptor without its memory; strides in elements, None for dense."""
+    result = _abi.Tensor(
+        device_type=_abi.DEVICE_CPU, type_code=type_[0], type_bits=type_[1], type_lanes=1, rank=len(shape)
+    )
+    # The library refuses more dimensions than a descriptor has, by the name of the argument.
+    rank = min(len(shape), _abi.MAX_RANK)
+    result.shape[:rank] = shape[:rank]
+    if strides is None:
+        result.flags = _abi.DENSE
+    else:
+        result.strides[:rank] = strides[:rank]
+    return result
 
 
 def prediction(name: str, value: Any) -> View:
@@ -110,16 +116,16 @@ def view(name: str, value: Any, *, writable: bool = False) -> View:
     return _numpy_view(name, array, writable)
 
 
+@functools.lru_cache  # a type's name takes microseconds to make
+def _codes(dtype: np.dtype) -> tuple[int, int] | None:
+    return _CODES.get(dtype.name) if dtype.isnative else None
+
+
 def _numpy_view(name: str, array: np.ndarray, writable: bool) -> View:
-    dtype = array.dtype
-    codes = _of_type.get(dtype)
-    if codes is None:
-        codes = _CODES.get(dtype.name) if dtype.isnative else None
-        if codes is not None:
-            _of_type[dtype] = codes
+    codes = _codes(array.dtype)
     if codes is None:
         expected = "float32, float64, float16, bfloat16, bool, uint8, int32 or int64"
-        raise TypeError(f"{name}: expected element type {expected} in native byte order, got {dtype}")
+        raise TypeError(f"{name}: expected element type {expected} in native byte order, got {array.dtype}")
     if writable and not array.flags.writeable:
         raise ValueError(f"{name}: expected a writable array, got a read-only one")
     size = array.itemsize

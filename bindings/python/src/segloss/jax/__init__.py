@@ -29,8 +29,8 @@ from jax.interpreters import ad, batching, mlir
 
 from .. import LOSSES, _abi, _framework
 from .._loss import Loss
-from .._program import Program, tensor
-from .._tensor import _CODES
+from .._program import Program
+from .._tensor import _CODES, tensor
 from ..active_contour import _Function as _ActiveContour
 from ..db_step import DBStep as _DBStep
 

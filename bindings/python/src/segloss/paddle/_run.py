@@ -21,7 +21,7 @@ from paddle.utils.dlpack import from_dlpack
 from .. import _memory, _program
 from .._loss import Loss
 from .._program import Program
-from .._tensor import _CODES
+from .._tensor import _CODES, tensor
 
 if not hasattr(paddle.static, "register_op"):
     raise ImportError(f"segloss.paddle: expected PaddlePaddle 3.3 or later, got {paddle.__version__}")
@@ -52,7 +52,7 @@ def evaluate(core: Loss, given: dict[str, Any], ordered: tuple[Any, ...]) -> Any
         return _in_graph(program, arrays)
     plan = planned(program, arrays)
     value = run(plan, arrays)
-    return program.result(*value) if plan.returns_parts else value
+    return program.result(*value) if plan.has_parts else value
 
 
 def _arrays(core: Loss, ordered: tuple[Any, ...], kind: Any) -> list[Any]:
@@ -168,7 +168,7 @@ def run(plan: Plan, arrays: Sequence[paddle.Tensor]) -> Any:
         value._register_grad_hook(call.guard)  # register_hook without what can take it away again
     else:
         value = call.value()
-    return (value, _Parts(call.parts, plan.dtype)) if plan.returns_parts else value
+    return (value, _Parts(call.parts, plan.dtype)) if plan.has_parts else value
 
 
 class _Parts:
@@ -192,7 +192,7 @@ class _Call:
     versions: list[int]
     statistics: Any  # None: not asked for yet
     gradients: Sequence[paddle.Tensor | None] | None
-    parts: list[float]
+    parts: Sequence[float]
     guard: _Guard
 
     def value_and_gradients(self) -> paddle.Tensor:
@@ -201,11 +201,7 @@ class _Call:
         value = plan.empty_value()
         self.gradients, places = plan.empty_gradients()
         self.statistics = None
-        frame = plan.frame()
-        frame.value_and_gradient(self.addresses, value.data_ptr(), places)
-        if plan.returns_parts:
-            self.parts = frame.parts[:]
-        frame.release()
+        self.parts = plan.value_and_gradient(self.addresses, value.data_ptr(), places)
         return value
 
     def value(self) -> paddle.Tensor:
@@ -219,16 +215,12 @@ class _Call:
     def _forward(self, value: int | None) -> None:
         plan = self.plan
         self.statistics = plan.statistics()
-        frame = plan.frame()
-        frame.forward(self.addresses, value, addressof(self.statistics) if plan.count else None)
-        if plan.returns_parts:
-            self.parts = frame.parts[:]
-        frame.release()
+        self.parts = plan.forward(self.addresses, value, addressof(self.statistics) if plan.count else None)
 
     def gradients_times(self, factor: paddle.Tensor) -> Sequence[paddle.Tensor | None]:
         """Gradients from the inputs as they were."""
         if self.versions != list(map(_version, self.arrays)) or self.addresses != list(map(_address, self.arrays)):
-            raise RuntimeError(f"{self.plan.program.name}: an input was modified in place after the loss had read it")
+            raise RuntimeError(f"{self.plan.name}: an input was modified in place after the loss had read it")
         if self.statistics is None:
             self._forward(None)
         return self.gradient(factor, addressof(self.statistics))
@@ -238,8 +230,7 @@ class _Call:
         plan = self.plan
         gradients, places = plan.empty_gradients()
         strides = factor.strides if plan.shape else None
-        frame = plan.frame()
-        frame.gradient(
+        plan.gradient(
             self.addresses,
             statistics if plan.count else None,
             plan.count,
@@ -247,7 +238,6 @@ class _Call:
             places,
             factor_strides=strides,
         )
-        frame.release()
         return gradients
 
 
@@ -259,6 +249,9 @@ def _call(plan: Plan, arrays: Sequence[paddle.Tensor]) -> _Call:
     return call
 
 
+_referent = weakref.ref.__call__
+
+
 class _Guard(weakref.ref):  # type: ignore[type-arg]
     """Paddle 3.3 lets go of a PyLayer's context after its first backward(), even where the graph is retained, and crashes in
     the second. As a hook of the value this raises before that. It holds no tensors, as the value may be kept for a log."""
@@ -267,7 +260,7 @@ class _Guard(weakref.ref):  # type: ignore[type-arg]
     name: str
 
     def __call__(self, _: Any = None) -> None:
-        if weakref.ref.__call__(self) is None:
+        if _referent(self) is None:
             raise RuntimeError(
                 f"{self.name}: Paddle can run backward() through a PyLayer only once, whatever retain_graph says; "
                 "add the losses up before backward(), or use paddle.grad with retain_graph=True"
@@ -292,7 +285,7 @@ def _tensor(array: Any, strides: Sequence[int] | None) -> Any:
     if array.dtype not in TYPES:
         expected = ", ".join(str(dtype).rpartition(".")[2] for dtype in TYPES)
         raise TypeError(f"segloss: expected element type {expected}, got {array.dtype}")
-    return _program.tensor(TYPES[array.dtype], array.shape, strides)
+    return tensor(TYPES[array.dtype], array.shape, strides)
 
 
 class _Loss(PyLayer):
@@ -309,7 +302,10 @@ class _Loss(PyLayer):
         call = ctx.call
         plan = call.plan
         gradients, call.gradients = call.gradients, None  # they are the caller's now
-        if gradients is None or not plan.serves(plan.factor.from_address(factor.data_ptr()).value):
+        if gradients is not None and plan.factor.from_address(factor.data_ptr()).value != 1:
+            plan.at_once = False  # later calls leave the gradient to the backward
+            gradients = None
+        if gradients is None:
             gradients = call.gradients_times(factor)
         if paddle.is_grad_enabled():  # create_graph
             gradients = [
@@ -391,7 +387,7 @@ def _operators(program: Program, wanted: tuple[bool, ...]) -> tuple[Callable[...
     def forward(arrays: Any) -> Any:
         call = _call(planned(program, arrays), arrays)
         value = call.value()
-        parts = paddle.to_tensor(call.parts if program.returns_parts else [], value.dtype, _CPU)
+        parts = paddle.to_tensor(call.parts, value.dtype, _CPU)
         return value, parts, paddle.to_tensor(call.statistics[: call.plan.count], paddle.float64, _CPU)
 
     def backward(arrays: Any) -> Any:

@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from .. import _library
-from .._program import Plan, Program, tensor
-from .._tensor import _CODES
+from .._program import Plan, Program
+from .._tensor import _CODES, tensor
 
 _LIBRARY = "libsegloss_tensorflow.so"
 
@@ -140,17 +140,16 @@ def _with_numpy(program: Program, arrays: Sequence[tf.Tensor], type_: tf.DType, 
     def samples(arrays: Any) -> Any:
         return [[a[i : i + 1] for a in arrays] for i in range(len(arrays[0]))] if per_sample else [arrays]
 
-    def frame_of(arrays: Any) -> Any:
-        return Plan(program, [tensor(_CODES.get(a.dtype.name, (3, 0)), a.shape) for a in arrays]).frame()
+    def plan_of(arrays: Any) -> Plan:
+        return Plan(program, [tensor(_CODES.get(a.dtype.name, (3, 0)), a.shape) for a in arrays], has_parts=True)
 
     def forward(*arrays: Any) -> Any:
         found = []
         for group in samples(arrays):
-            frame = frame_of(group)
-            value, statistics = np.empty(frame.value_shape, type_.as_numpy_dtype), np.empty(frame.count)
-            frame.forward([a.ctypes.data for a in group], value.ctypes.data, statistics.ctypes.data)
-            found.append((value, np.array(frame.parts[: len(program.parts)], np.float64), statistics))
-            frame.release()
+            plan = plan_of(group)
+            value, statistics = np.empty(plan.shape, type_.as_numpy_dtype), np.empty(plan.count)
+            parts = plan.forward([a.ctypes.data for a in group], value.ctypes.data, statistics.ctypes.data)
+            found.append((value, np.array(parts, np.float64), statistics))
         return tuple(map(np.stack, zip(*found))) if per_sample else found[0]
 
     def backward(statistics: Any, factor: Any, *arrays: Any) -> Any:
@@ -159,15 +158,13 @@ def _with_numpy(program: Program, arrays: Sequence[tf.Tensor], type_: tf.DType, 
         groups = zip(samples(arrays), samples(gradients))
         for i, (group, outputs) in enumerate(groups):
             own, scale = (statistics[i], factor[i : i + 1]) if per_sample else (statistics, factor)
-            frame = frame_of(group)
-            frame.gradient(
+            plan_of(group).gradient(
                 [a.ctypes.data for a in group],
                 own.ctypes.data if own.size else None,
                 own.size,
                 scale.ctypes.data,
                 [g.ctypes.data for g in outputs],
             )
-            frame.release()
         return gradients
 
     shapes = [None] * 3 if tf.executing_eagerly() else _static(program, arrays, per_sample)

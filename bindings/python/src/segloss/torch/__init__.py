@@ -136,7 +136,7 @@ class LossModule(torch.nn.Module):
         else:
             value, parts, *_ = _ops.forward(plan, arrays, reduction)
             value = value if parts is None else (value, parts)
-        if plan.returns_parts:
+        if plan.has_parts:
             value = plan.program.result(*value)
         return value if home is None else _moved(value, home)
 

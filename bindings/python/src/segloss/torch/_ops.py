@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from .. import LOSSES, _abi, _framework, _memory, _program
-from .._program import Frame, Program, tensor
-from .._tensor import _CODES
+from .._program import Program
+from .._tensor import _CODES, tensor
 from ..db_step import DBStep
 
 TYPES = {getattr(torch, name): codes for name, codes in _CODES.items()}
@@ -44,7 +44,7 @@ class Plan(_program.Plan):
         self.dtype = _DTYPES[self.value_type]
         # What the value and, if there is one prediction, its gradient look like: PyTorch copies that faster than it makes
         # tensors of shapes and types.
-        self.value = torch.empty(self.shape, dtype=self.dtype)
+        self.value_like = torch.empty(self.shape, dtype=self.dtype)
         self.is_plain = self.has_gradient and program.predictions == 1 and self.is_small and arrays[0].is_contiguous()
         # Of a backward: what has no gradient behind the predictions.
         self.rest = (None,) * (program.arrays - program.predictions)
@@ -80,20 +80,17 @@ def forward(
     plan: Plan, arrays: Sequence[Tensor], reduction: Reduction | None = None
 ) -> tuple[Tensor, Tensor | None, Any, int, int]:
     """Value, parts (if the call returns them), and the statistics: an owner of their memory, the address, their number."""
-    frame = plan.frame()
-    value = torch.empty_like(plan.value)
+    value = torch.empty_like(plan.value_like)
     count = plan.count
     if reduction is None:
         memory: Any = plan.statistics()
         at = ctypes.addressof(memory)
-        frame.forward([array.data_ptr() for array in arrays], value.data_ptr(), at if count else None)
+        parts = plan.forward([array.data_ptr() for array in arrays], value.data_ptr(), at if count else None)
     else:
-        memory = reduction(_statistics(plan, frame, arrays))
+        memory = reduction(statistics(plan, arrays))
         at, count = memory.data_ptr(), memory.numel()
-        frame.value([array.data_ptr() for array in arrays], value.data_ptr(), at, count)
-    parts = torch.tensor(frame.parts[:], dtype=value.dtype) if plan.returns_parts else None
-    frame.release()
-    return value, parts, memory, at, count
+        parts = plan.value([array.data_ptr() for array in arrays], value.data_ptr(), at, count)
+    return value, torch.tensor(parts, dtype=value.dtype) if plan.has_parts else None, memory, at, count
 
 
 def _empty_like(array: Tensor) -> Tensor:
@@ -115,33 +112,22 @@ def _empty(plan: Plan, arrays: Sequence[Tensor]) -> tuple[list[Tensor | None], l
 def forward_with_gradient(plan: Plan, arrays: Sequence[Tensor]) -> tuple[Tensor, Tensor | None, list[Tensor | None]]:
     """Value, parts, and the gradients for a factor of 1."""
     gradients, places = _empty(plan, arrays)
-    value = torch.empty_like(plan.value)
-    frame = plan.frame()
-    frame.value_and_gradient([array.data_ptr() for array in arrays], value.data_ptr(), places)
-    parts = torch.tensor(frame.parts[:], dtype=value.dtype) if plan.returns_parts else None
-    frame.release()
-    return value, parts, gradients
-
-
-def _statistics(plan: Plan, frame: Frame, arrays: Sequence[Tensor]) -> Tensor:
-    own = torch.empty(plan.count, dtype=torch.float64)
-    frame.forward([array.data_ptr() for array in arrays], None, own.data_ptr())
-    return own
+    value = torch.empty_like(plan.value_like)
+    parts = plan.value_and_gradient([array.data_ptr() for array in arrays], value.data_ptr(), places)
+    return value, torch.tensor(parts, dtype=value.dtype) if plan.has_parts else None, gradients
 
 
 def statistics(plan: Plan, arrays: Sequence[Tensor]) -> Tensor:
     """Those of these arrays alone."""
-    frame = plan.frame()
-    own = _statistics(plan, frame, arrays)
-    frame.release()
+    own = torch.empty(plan.count, dtype=torch.float64)
+    plan.forward([array.data_ptr() for array in arrays], None, own.data_ptr())
     return own
 
 
 def backward(plan: Plan, arrays: Sequence[Tensor], at: int, count: int, factor: Tensor) -> list[Tensor | None]:
     """The gradients that are wanted, in their predictions' types and orders of dimensions."""
     gradients, places = _empty(plan, arrays)
-    frame = plan.frame()
-    frame.gradient(
+    plan.gradient(
         [array.data_ptr() for array in arrays],
         at if count else None,
         count,
@@ -150,7 +136,6 @@ def backward(plan: Plan, arrays: Sequence[Tensor], at: int, count: int, factor: 
         TYPES[factor.dtype],
         factor.stride() if plan.shape else None,
     )
-    frame.release()
     return gradients
 
 
@@ -178,7 +163,8 @@ class Evaluate(torch.autograd.Function):
         plan, memory, at, count, gradients = ctx.call
         if gradients is not None:
             ctx.call[4] = None  # it is the caller's now
-            if not plan.serves(grad_output.item()):
+            if grad_output.item() != 1:
+                plan.at_once = False  # later calls leave the gradient to the backward
                 gradients = None
         if gradients is None:
             arrays = ctx.saved_tensors
@@ -209,13 +195,13 @@ class _Once(torch.autograd.Function):
 _library = torch.library.Library("segloss", "DEF")
 
 
-def _plan(program: str, arrays: list[Tensor]) -> Plan:
-    return Plan(_framework.program(program, arrays), arrays, [True] * len(arrays))
+def _plan(program: str, arrays: list[Tensor], has_gradient: bool) -> Plan:
+    return Plan(_framework.program(program, arrays), arrays, [has_gradient] * len(arrays))
 
 
 def _op_forward(predictions: list[Tensor], constants: list[Tensor], program: str) -> tuple[Tensor, Tensor, Tensor]:
     arrays = [*predictions, *constants]
-    value, parts, memory, _, count = forward(_plan(program, arrays), arrays)
+    value, parts, memory, _, count = forward(_plan(program, arrays, False), arrays)
     if parts is None:
         parts = torch.empty(0, dtype=value.dtype)
     return value, parts, torch.tensor(memory[:count], dtype=torch.float64).view(torch.int64)
@@ -246,7 +232,7 @@ def _backward_operator(name: str) -> Any:
         factor: Tensor, predictions: list[Tensor], constants: list[Tensor], statistics: Tensor, program: str
     ) -> list[Tensor]:
         arrays = [*predictions, *constants]
-        return backward(_plan(program, arrays), arrays, statistics.data_ptr(), statistics.numel(), factor)
+        return backward(_plan(program, arrays, True), arrays, statistics.data_ptr(), statistics.numel(), factor)
 
     def fake(
         factor: Tensor, predictions: list[Tensor], constants: list[Tensor], statistics: Tensor, program: str
