@@ -33,6 +33,8 @@ _CPU = paddle.CPUPlace()
 # Called through map(): Paddle's own methods, without a frame of Python for each array.
 _address = paddle.Tensor.data_ptr
 _version = paddle.Tensor._inplace_version
+# What paddle.is_grad_enabled() is a function of Python around.
+_has_grad = getattr(paddle.base.core, "_has_grad", paddle.is_grad_enabled)
 # What a plan depends on.
 _kind = operator.attrgetter("shape", "dtype", "stop_gradient", "strides")
 # As many programs, and kinds of arrays for each, are remembered.
@@ -97,16 +99,15 @@ class Plan(_program.Plan):
         self.factor = ctypes.c_double if self.value_type == (2, 64) else ctypes.c_float
         self.kinds = list(map(_kind, arrays))
         # What makes each gradient that is wanted.
-        self.gradients = [None if array.stop_gradient else _maker(array.shape, array.dtype) for array in predictions]
+        self.gradients: list[Any] = [
+            None if array.stop_gradient else _maker(array.shape, array.dtype) for array in predictions
+        ]
         self.has_gradient = any(self.gradients)
-        # Of the only one, as nearly always.
-        self.single = self.gradients[0] if program.predictions == 1 else None
+        # (A loss of several predictions would take longer to ask which of them want one than its second call does.)
+        self.at_once = self.at_once and self.has_gradient and self.predictions == 1
 
-    def empty_gradients(self) -> tuple[Sequence[paddle.Tensor | None], Sequence[int]]:
+    def empty_gradients(self) -> tuple[list[paddle.Tensor | None], list[int]]:
         """Those that are wanted, to be written, and where they are."""
-        if self.single is not None:
-            gradient = self.single()
-            return (gradient,), (gradient.data_ptr(),)
         gradients = [None if make is None else make() for make in self.gradients]
         return gradients, [0 if gradient is None else gradient.data_ptr() for gradient in gradients]
 
@@ -163,8 +164,9 @@ def planned(program: Program, arrays: Sequence[paddle.Tensor]) -> Plan:
 def run(plan: Plan, arrays: Sequence[paddle.Tensor]) -> Any:
     """The value, or the value and the parts if the call returns them."""
     call = _call(plan, arrays)
-    if plan.has_gradient and paddle.is_grad_enabled():
-        value = _Loss.apply(call, *arrays[: plan.predictions])
+    if plan.has_gradient and _has_grad():
+        layer = _AtOnce if plan.at_once else _Loss
+        value = layer.apply(call, *arrays[: plan.predictions])
         value._register_grad_hook(call.guard)  # register_hook without what can take it away again
     else:
         value = call.value()
@@ -185,30 +187,19 @@ class _Parts:
 class _Call:
     """One call on tensors, and what its gradient will need."""
 
-    __slots__ = ("addresses", "arrays", "gradients", "guard", "parts", "plan", "statistics", "versions")
+    __slots__ = ("addresses", "arrays", "gradient_of_1", "guard", "parts", "plan", "statistics", "versions")
     plan: Plan
     arrays: Sequence[paddle.Tensor]
     addresses: list[int]
     versions: list[int]
     statistics: Any  # None: not asked for yet
-    gradients: Sequence[paddle.Tensor | None] | None
-    parts: Sequence[float]
+    gradient_of_1: paddle.Tensor | None  # for that factor
+    parts: Sequence[float]  # if the call returns them
     guard: _Guard
-
-    def value_and_gradients(self) -> paddle.Tensor:
-        """The value; `gradients` for a factor of 1 and `parts`, as numbers, if the call returns them."""
-        plan = self.plan
-        value = plan.empty_value()
-        self.gradients, places = plan.empty_gradients()
-        self.statistics = None
-        self.parts = plan.value_and_gradient(self.addresses, value.data_ptr(), places)
-        return value
 
     def value(self) -> paddle.Tensor:
         """The value; `statistics` and `parts`."""
-        plan = self.plan
-        value = plan.empty_value()
-        self.gradients = None
+        value = self.plan.empty_value()
         self._forward(value.data_ptr())
         return value
 
@@ -217,7 +208,7 @@ class _Call:
         self.statistics = plan.statistics()
         self.parts = plan.forward(self.addresses, value, addressof(self.statistics) if plan.count else None)
 
-    def gradients_times(self, factor: paddle.Tensor) -> Sequence[paddle.Tensor | None]:
+    def gradients_times(self, factor: paddle.Tensor) -> list[paddle.Tensor | None]:
         """Gradients from the inputs as they were."""
         if self.versions != list(map(_version, self.arrays)) or self.addresses != list(map(_address, self.arrays)):
             raise RuntimeError(f"{self.plan.name}: an input was modified in place after the loss had read it")
@@ -225,7 +216,7 @@ class _Call:
             self._forward(None)
         return self.gradient(factor, addressof(self.statistics))
 
-    def gradient(self, factor: paddle.Tensor, statistics: int) -> Sequence[paddle.Tensor | None]:
+    def gradient(self, factor: paddle.Tensor, statistics: int) -> list[paddle.Tensor | None]:
         """Gradients of the predictions that want one, from the statistics at an address."""
         plan = self.plan
         gradients, places = plan.empty_gradients()
@@ -288,30 +279,56 @@ def _tensor(array: Any, strides: Sequence[int] | None) -> Any:
     return tensor(TYPES[array.dtype], array.shape, strides)
 
 
+def _guarded(ctx: Any, call: _Call) -> None:
+    ctx.call = call
+    guard = call.guard = _Guard(ctx)
+    guard.name = call.plan.name
+    call.versions = list(map(_version, call.arrays))
+
+
 class _Loss(PyLayer):
+    """Statistics in the forward, gradients in the backward."""
+
     @staticmethod
-    def forward(ctx: Any, call: Any, *predictions: Any) -> Any:
-        ctx.call = call
-        guard = call.guard = _Guard(ctx)
-        guard.name = call.plan.name
-        call.versions = list(map(_version, call.arrays))
-        return call.value_and_gradients() if call.plan.at_once else call.value()
+    def forward(ctx: Any, call: _Call, *predictions: Any) -> Any:
+        _guarded(ctx, call)
+        return call.value()
+
+    @staticmethod
+    def backward(ctx: Any, factor: Any) -> Any:
+        gradients = ctx.call.gradients_times(factor)
+        if _has_grad():  # create_graph
+            gradients = [None if g is None else _first_order(g, factor, ctx.call) for g in gradients]
+        return tuple(gradients)
+
+
+class _AtOnce(PyLayer):
+    """Value and gradient in the forward, where that costs less: the gradient for a factor of 1, as nearly all are."""
+
+    @staticmethod
+    def forward(ctx: Any, call: _Call, prediction: Any) -> Any:
+        _guarded(ctx, call)
+        plan = call.plan
+        value, gradient = plan.empty_value(), plan.gradients[0]()
+        call.parts = plan.value_and_gradient(call.addresses, value.data_ptr(), (gradient.data_ptr(),))
+        call.statistics, call.gradient_of_1 = None, gradient
+        return value
 
     @staticmethod
     def backward(ctx: Any, factor: Any) -> Any:
         call = ctx.call
         plan = call.plan
-        gradients, call.gradients = call.gradients, None  # they are the caller's now
-        if gradients is not None and plan.factor.from_address(factor.data_ptr()).value != 1:
+        gradient, call.gradient_of_1 = call.gradient_of_1, None  # it is the caller's now
+        if gradient is not None and plan.factor.from_address(factor.data_ptr()).value != 1:
             plan.at_once = False  # later calls leave the gradient to the backward
-            gradients = None
-        if gradients is None:
-            gradients = call.gradients_times(factor)
-        if paddle.is_grad_enabled():  # create_graph
-            gradients = [
-                None if g is None else _FirstOrder.apply(lambda g=g: g, factor, *call.arrays) for g in gradients
-            ]
-        return tuple(gradients)
+            gradient = None
+        if gradient is None:
+            (gradient,) = call.gradients_times(factor)
+        return _first_order(gradient, factor, call) if _has_grad() else gradient
+
+
+def _first_order(gradient: paddle.Tensor, factor: paddle.Tensor, call: _Call) -> paddle.Tensor:
+    return _FirstOrder.apply(lambda: gradient, factor, *call.arrays)
 
 
 class _FirstOrder(PyLayer):
