@@ -362,6 +362,7 @@ _DB = dict(
     whole=("threshold_mask", "shrink_map", "shrink_mask"),
     probabilities=True,
     channels=True,
+    no_bfloat16=_TIES,
 )
 
 case(
@@ -376,7 +377,6 @@ case(
     title="DB, BCE-OHEM form (BCE with hard negatives, L1, Dice)",
     options=dict(main_loss_type="BCELoss"),
     gradient=Pass({"maps": 2 / 3, **_DB_LABELS}, writes=("maps",)),  # it reads P and T
-    no_bfloat16=_TIES,
     **_DB,
 )
 case(
@@ -384,7 +384,6 @@ case(
     title="DB, WenmuZhou's form (byte weights, alpha 1)",
     options=dict(variant="wenmuzhou"),
     gradient=Pass({"maps": 2 / 3, **_DB_LABELS}, writes=("maps",)),
-    no_bfloat16=_TIES,
     **_DB,
 )
 _MHLIAO = {"gt": 1, "mask": 1, "thresh_map": 1, "thresh_mask": 1}

@@ -27,9 +27,9 @@ PEERS = ("segloss", "torch", "kornia", "smp", "monai", "paddle", "jax", "tensorf
 MODES = {"forward": "value", "step": "value + gradient"}
 
 # How far from segloss a value (relative) and a gradient (of its largest entry) may be. float32: sums in a good order.
-# bfloat16: it rounds to 8 bits after each operation, 0.2 % off on average, where segloss rounds once at the end; so the
-# ten to twenty operations of these formulas stay within this, or differ in more than rounding.
-TOLERANCE = {"float32": (5e-6, 1e-5), "bfloat16": (1.5e-2, 5e-2)}
+# bfloat16: it rounds to 8 bits after each operation, by 0.2 % at most, where segloss rounds once at the end; so values, of
+# ten to twenty operations, stay within 4 % and gradients, of some more, within 5, or they differ in more than rounding.
+TOLERANCE = {"float32": (5e-6, 1e-5), "bfloat16": (4e-2, 5e-2)}
 SAVED = "not in this set, to save time"
 OVER = "the run's time was over"
 LONG = 0.2  # seconds: such a call is timed from its first repetition on
@@ -181,13 +181,14 @@ def _busy() -> float:
 
 def agreement(runner, value: float, reference: tuple[float, list[np.ndarray]]) -> tuple[float, float]:
     """Difference of the value, relative; the gradient's largest, in units of its largest entry, after leaving out one
-    entry in 100000: pixels tied at the K-th place, where each implementation takes others."""
+    entry in 50000: ties, of which each implementation takes others (pixels at the K-th place; neighbours of which a peer
+    rounds 1 - p to one number)."""
     worst = 0.0
     for mine, theirs in zip(runner.gradients(), reference[1], strict=True):
         difference = np.abs(mine.reshape(theirs.shape) - theirs).ravel()
         largest, unit = difference.max(), max(theirs.max(), -theirs.min())
         if largest > 1e-6 * unit:  # sorting out costs more than looking
-            allowed = difference.size // 100000 + 1
+            allowed = difference.size // 50000 + 1
             largest = np.partition(difference, -allowed - 1)[-allowed - 1]
         worst = max(worst, float(largest / unit))
     return abs(value - reference[0]) / max(abs(reference[0]), 1e-3), worst

@@ -120,7 +120,9 @@ def _window(x, operation, initial, size):
 
 
 def _structure(pred, mask, mean=jnp.mean):
-    weit = 1 + 5 * jnp.abs(_window(mask, lax.add, jnp.zeros((), mask.dtype), 31) / 961 - mask)
+    # In float32, as other frameworks add up a window of any type: in bfloat16 961 numbers would come to 256.
+    mean_of_window = _window(mask.astype(jnp.float32), lax.add, jnp.float32(0), 31) / 961
+    weit = 1 + 5 * jnp.abs(mean_of_window.astype(mask.dtype) - mask)
     wbce = mean(_bce(pred, mask))
     wbce = jnp.sum(weit * wbce, (2, 3)) / jnp.sum(weit, (2, 3))
     pred = jax.nn.sigmoid(pred)

@@ -16,9 +16,9 @@ import tensorflow as tf
 
 NAME = "tensorflow"
 SETTLE = 0.01
-# Its sums over all but the last dimension add in float32, one number after the other: scores of classes are 2e-5 off and
-# their gradients 1.2e-4, over a million pixels.
-TOLERANCE = {"tf.function": (2e-4, 2e-4)}
+# Its sums over all but the last dimension add in float32, one number after the other: over two million pixels scores of
+# classes are 0.12 % off, and gradients 7e-4. In float64 it is within 1e-13.
+TOLERANCE = {"tf.function": (2e-3, 1e-3)}
 
 
 def versions() -> dict[str, str]:
