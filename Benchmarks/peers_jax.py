@@ -229,7 +229,13 @@ def own(case, inputs, mood):
     return Runner(function, case, inputs, takes_bytes=True)
 
 
-CONTENDERS = {
-    "segloss.jax": own,
-    "jax jit": lambda case, inputs, mood: Runner(LOSSES[case.name], case, inputs) if case.name in LOSSES else None,
-}
+def jitted(case, inputs, mood):
+    if case.name not in LOSSES:
+        return None
+    runner = Runner(LOSSES[case.name], case, inputs)
+    if case.name == "structure" and inputs["pred"].dtype.name == "bfloat16":
+        runner.differs = "XLA adds up the gradient of the mean cross-entropy in bfloat16"
+    return runner
+
+
+CONTENDERS = {"segloss.jax": own, "jax jit": jitted}

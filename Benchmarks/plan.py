@@ -72,7 +72,7 @@ _QUICK = ("dice", "bce", "db-bce", "boundary", "structure", "dice-bce", "focal",
 # In all element types and numbers of threads: one of each kind. (Not the boundary loss, of which the peers take seconds.)
 _VARIED = (
     "dice", "bce", "db", "db-bce", "dice-bce", "focal", "iou", "cross-entropy", "dice-classes", "structure", "contour",
-)
+)  # fmt: skip
 
 
 def _job(case: str, shape: str | None = None, **values) -> Job:
