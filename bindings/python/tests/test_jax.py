@@ -787,9 +787,8 @@ def test_the_same_training_as_the_formula(ours, theirs, channels):
 # ---------------------------------------------------------------- memory
 
 MEMORY = """
-import re, jax, jax.numpy as jnp, segloss.jax as sj
-def peak():
-    return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
+import jax, jax.numpy as jnp, segloss.jax as sj
+from memory import peak
 x = jnp.ones((64, 1, 1024, 1024)); y = jnp.ones(x.shape, jnp.uint8)   # 256 MB, 64 MB
 for function in (sj.dice_loss, jax.value_and_grad(sj.dice_loss)):
     compiled = jax.jit(function).lower(x, y).compile()
@@ -803,7 +802,9 @@ for function in (sj.dice_loss, jax.value_and_grad(sj.dice_loss)):
 def test_no_copy_of_inputs_nor_of_the_gradient():
     if not os.access("/proc/self/clear_refs", os.W_OK):
         not_run("no /proc/self/clear_refs")
-    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY], capture_output=True, text=True, timeout=300, cwd=Path(__file__).parent
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     forward, both = map(float, done.stdout.split())
     # The gradient is 256 MB. 16 MB for threads, their scratch and pages that the allocator keeps; a copy of the smaller

@@ -263,10 +263,9 @@ def test_an_upstream_factor_that_is_a_view():
 def test_nothing_is_copied():
     """64 MiB of predictions: the loss adds next to nothing to the peak, its gradient 64 MiB, views too."""
     script = """
-import re, paddle, segloss.paddle
+import paddle, segloss.paddle
+from memory import peak
 paddle.set_device("cpu")
-def peak():  # (what `resource` says begins at the peak of the process that started this one)
-    return int(re.search("VmHWM:(.*)kB", open("/proc/self/status").read())[1]) / 1024
 loss = segloss.paddle.DiceLoss()
 small = paddle.rand([8, 8]); small.stop_gradient = False
 loss(small, small.detach()).backward()  # what a first call loads
@@ -280,7 +279,14 @@ start = peak()
 grad, = paddle.grad(value, view)
 print(forward, peak() - start, grad.shape, view.is_contiguous())
 """
-    done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=Path(__file__).parent,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     forward, backward = map(float, done.stdout.split()[:2])
     assert forward < 8, done.stdout  # scratch, and pages that the allocator keeps

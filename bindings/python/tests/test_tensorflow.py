@@ -598,7 +598,12 @@ def library():
 
 def script(text):
     return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(text)], capture_output=True, text=True, timeout=300, env=os.environ
+        [sys.executable, "-c", textwrap.dedent(text)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ,
+        cwd=Path(__file__).parent,
     )
 
 
@@ -868,15 +873,13 @@ def test_memory():
         import os
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
         import tensorflow as tf, segloss.tensorflow as st
+        from memory import kilobytes
 
         def step(y_true, y_pred):
             with tf.GradientTape() as tape:
                 tape.watch(y_pred)
                 loss = st.dice_bce_loss(y_true, y_pred)
             return tape.gradient(loss, y_pred)
-
-        def kilobytes(name):
-            return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name))
 
         step(tf.fill([1, 2048, 64, 1], 1.0), tf.fill([1, 2048, 64, 1], 0.5))
         y_true, y_pred = tf.fill([2, 4096, 4096, 1], 1.0), tf.fill([2, 4096, 4096, 1], 0.5)

@@ -197,17 +197,8 @@ class Plan:
 
     def value_and_gradient(self, arrays: Sequence[int], value: int, gradients: Sequence[int]) -> Sequence[float]:
         """Writes the value, and gradients as below for a factor of 1; the parts."""
-        try:  # (all of it here, since small tensors go this way: functions of Python take as long as their loss)
-            frame = self._free.pop()
-        except IndexError:
-            frame = self._frame()
-        task = frame.for_both
-        task.place(0, *arrays, value, *gradients)
-        if status := self._run(*task.arguments):
-            self.program.check(status, frame.error)
-        parts = frame.parts[:] if self.has_parts else ()
-        self._free.append(frame)
-        return parts
+        frame = self._frame()
+        return self._finish(frame, frame.for_both, (0, *arrays, value, *gradients))
 
     def gradient(
         self,
@@ -226,7 +217,8 @@ class Plan:
         if factor_strides is not None:
             described.flags = 0
             described.strides[: len(factor_strides)] = factor_strides
-        self._finish(frame, frame.for_gradient, statistics, length, (*arrays, factor, *gradients))
+        frame.for_gradient.call.length = length
+        self._finish(frame, frame.for_gradient, (statistics or 0, *arrays, factor, *gradients))
 
     def _evaluate(
         self,
@@ -238,13 +230,11 @@ class Plan:
         length: int,
     ) -> Sequence[float]:
         task.call.number = None if value is None else addressof(frame.value)
-        return self._finish(frame, task, statistics, length, (*arrays, value or 0))
-
-    def _finish(
-        self, frame: _Frame, task: _Task, statistics: int | None, length: int, addresses: Sequence[int]
-    ) -> Sequence[float]:
         task.call.length = length
-        task.place(statistics or 0, *addresses)
+        return self._finish(frame, task, (statistics or 0, *arrays, value or 0))
+
+    def _finish(self, frame: _Frame, task: _Task, addresses: Sequence[int]) -> Sequence[float]:
+        task.place(*addresses)
         if status := self._run(*task.arguments):
             self.program.check(status, frame.error)
         parts = frame.parts[:] if self.has_parts else ()

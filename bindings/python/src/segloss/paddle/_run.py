@@ -99,15 +99,16 @@ class Plan(_program.Plan):
         self.factor = ctypes.c_double if self.value_type == (2, 64) else ctypes.c_float
         self.kinds = list(map(_kind, arrays))
         # What makes each gradient that is wanted.
-        self.gradients: list[Any] = [
-            None if array.stop_gradient else _maker(array.shape, array.dtype) for array in predictions
-        ]
+        self.gradients = [None if array.stop_gradient else _maker(array.shape, array.dtype) for array in predictions]
         self.has_gradient = any(self.gradients)
-        # (A loss of several predictions would take longer to ask which of them want one than its second call does.)
-        self.at_once = self.at_once and self.has_gradient and self.predictions == 1
+        # Of the only one, as nearly always.
+        self.single = self.gradients[0] if program.predictions == 1 else None
 
-    def empty_gradients(self) -> tuple[list[paddle.Tensor | None], list[int]]:
+    def empty_gradients(self) -> tuple[Sequence[paddle.Tensor | None], Sequence[int]]:
         """Those that are wanted, to be written, and where they are."""
+        if self.single is not None:
+            gradient = self.single()
+            return (gradient,), (gradient.data_ptr(),)
         gradients = [None if make is None else make() for make in self.gradients]
         return gradients, [0 if gradient is None else gradient.data_ptr() for gradient in gradients]
 
@@ -187,13 +188,13 @@ class _Parts:
 class _Call:
     """One call on tensors, and what its gradient will need."""
 
-    __slots__ = ("addresses", "arrays", "gradient_of_1", "guard", "parts", "plan", "statistics", "versions")
+    __slots__ = ("addresses", "arrays", "gradients", "guard", "parts", "plan", "statistics", "versions")
     plan: Plan
     arrays: Sequence[paddle.Tensor]
     addresses: list[int]
     versions: list[int]
     statistics: Any  # None: not asked for yet
-    gradient_of_1: paddle.Tensor | None  # for that factor
+    gradients: Sequence[paddle.Tensor | None] | None  # for a factor of 1
     parts: Sequence[float]  # if the call returns them
     guard: _Guard
 
@@ -208,7 +209,7 @@ class _Call:
         self.statistics = plan.statistics()
         self.parts = plan.forward(self.addresses, value, addressof(self.statistics) if plan.count else None)
 
-    def gradients_times(self, factor: paddle.Tensor) -> list[paddle.Tensor | None]:
+    def gradients_times(self, factor: paddle.Tensor) -> Sequence[paddle.Tensor | None]:
         """Gradients from the inputs as they were."""
         if self.versions != list(map(_version, self.arrays)) or self.addresses != list(map(_address, self.arrays)):
             raise RuntimeError(f"{self.plan.name}: an input was modified in place after the loss had read it")
@@ -216,7 +217,7 @@ class _Call:
             self._forward(None)
         return self.gradient(factor, addressof(self.statistics))
 
-    def gradient(self, factor: paddle.Tensor, statistics: int) -> list[paddle.Tensor | None]:
+    def gradient(self, factor: paddle.Tensor, statistics: int) -> Sequence[paddle.Tensor | None]:
         """Gradients of the predictions that want one, from the statistics at an address."""
         plan = self.plan
         gradients, places = plan.empty_gradients()
@@ -296,39 +297,40 @@ class _Loss(PyLayer):
 
     @staticmethod
     def backward(ctx: Any, factor: Any) -> Any:
-        gradients = ctx.call.gradients_times(factor)
-        if _has_grad():  # create_graph
-            gradients = [None if g is None else _first_order(g, factor, ctx.call) for g in gradients]
-        return tuple(gradients)
+        return _of_first_order(ctx.call.gradients_times(factor), factor, ctx.call)
 
 
 class _AtOnce(PyLayer):
-    """Value and gradient in the forward, where that costs less: the gradient for a factor of 1, as nearly all are."""
+    """Value and gradients in the forward, where that costs less: those for a factor of 1, as nearly all are."""
 
     @staticmethod
-    def forward(ctx: Any, call: _Call, prediction: Any) -> Any:
+    def forward(ctx: Any, call: _Call, *predictions: Any) -> Any:
         _guarded(ctx, call)
         plan = call.plan
-        value, gradient = plan.empty_value(), plan.gradients[0]()
-        call.parts = plan.value_and_gradient(call.addresses, value.data_ptr(), (gradient.data_ptr(),))
-        call.statistics, call.gradient_of_1 = None, gradient
+        value = plan.empty_value()
+        call.gradients, places = plan.empty_gradients()
+        call.parts = plan.value_and_gradient(call.addresses, value.data_ptr(), places)
+        call.statistics = None
         return value
 
     @staticmethod
     def backward(ctx: Any, factor: Any) -> Any:
         call = ctx.call
         plan = call.plan
-        gradient, call.gradient_of_1 = call.gradient_of_1, None  # it is the caller's now
-        if gradient is not None and plan.factor.from_address(factor.data_ptr()).value != 1:
-            plan.at_once = False  # later calls leave the gradient to the backward
-            gradient = None
-        if gradient is None:
-            (gradient,) = call.gradients_times(factor)
-        return _first_order(gradient, factor, call) if _has_grad() else gradient
+        gradients, call.gradients = call.gradients, None  # they are the caller's now
+        if gradients is not None and plan.factor.from_address(factor.data_ptr()).value != 1:
+            plan.at_once = False  # later calls leave the gradients to the backward
+            gradients = None
+        if gradients is None:
+            gradients = call.gradients_times(factor)
+        return _of_first_order(gradients, factor, call)
 
 
-def _first_order(gradient: paddle.Tensor, factor: paddle.Tensor, call: _Call) -> paddle.Tensor:
-    return _FirstOrder.apply(lambda: gradient, factor, *call.arrays)
+def _of_first_order(gradients: Sequence[paddle.Tensor | None], factor: paddle.Tensor, call: _Call) -> Any:
+    """What a backward gives back, which refuses to be differentiated where that may be asked for."""
+    if _has_grad():  # create_graph
+        gradients = [None if g is None else _FirstOrder.apply(lambda g=g: g, factor, *call.arrays) for g in gradients]
+    return tuple(gradients)
 
 
 class _FirstOrder(PyLayer):
