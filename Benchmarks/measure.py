@@ -233,6 +233,7 @@ class Worker:
                 self.say("progress", text=f"{peer.NAME}: what it compiles once", done=0)
                 with contextlib.suppress(Exception, TooLong), time_box(2 * self.spec["box"]):
                     peer.warm_up()  # what is wrong with it, the first case will say
+        gc.freeze()  # all that is imported: going through it before each count of memory took a quarter of the run
         if jobs:
             self.streams = Streams(self.spec["threads"])
         for i, job in enumerate(jobs):

@@ -42,9 +42,6 @@ struct V32: Vector {
     @inline(__always) static func - (a: Self, b: Self) -> Self { Self(lanes: a.lanes - b.lanes) }
     @inline(__always) static func * (a: Self, b: Self) -> Self { Self(lanes: a.lanes * b.lanes) }
     @inline(__always) static func / (a: Self, b: Self) -> Self { Self(lanes: a.lanes / b.lanes) }
-    @inline(__always) func fma(_ a: Self, _ b: Self) -> Self { Self(lanes: fused(lanes, a.lanes, b.lanes)) }
-    @inline(__always) func rounded() -> Self { Self(lanes: roundedToEven(lanes)) }
-    @inline(__always) func truncated() -> Self { Self(lanes: lanes.rounded(.towardZero)) }
 
     @inline(__always) static func less(_ a: Self, _ b: Self) -> Bits {
         unsafeBitCast(a.lanes .< b.lanes, to: Bits.self)
@@ -55,7 +52,7 @@ struct V32: Vector {
     @inline(__always) static func and(_ a: Bits, _ b: Bits) -> Bits { a & b }
     @inline(__always) static func or(_ a: Bits, _ b: Bits) -> Bits { a | b }
     @inline(__always) static func not(_ a: Bits) -> Bits { ~a }
-    @inline(__always) static func any(_ mask: Bits) -> Bool { Swift.any(mask .< Bits(repeating: 0)) }
+    @inline(__always) static func any(_ mask: Bits) -> Bool { isAnyNegative(mask) }
     @inline(__always) static func select(_ mask: Bits, _ a: Self, _ b: Self) -> Self {
         let x = a.bits
         let y = b.bits

@@ -112,15 +112,11 @@ extension Vector {
     @inline(__always) static prefix func - (a: Self) -> Self { Self(0) - a }
 }
 
-// One instruction at the vector levels, sixteen calls of libm at the baseline: there out of line, which is a third of the size.
-#if AVX2 || AVX512 || arch(arm64)
-    @inline(__always)
-    func fused<V: SIMD>(_ sum: V, _ a: V, _ b: V) -> V where V.Scalar: FloatingPoint { sum.addingProduct(a, b) }
-    @inline(__always)
-    func roundedToEven<V: SIMD>(_ x: V) -> V where V.Scalar: FloatingPoint { x.rounded(.toNearestOrEven) }
-#else
-    @inline(never)
-    func fused<V: SIMD>(_ sum: V, _ a: V, _ b: V) -> V where V.Scalar: FloatingPoint { sum.addingProduct(a, b) }
-    @inline(never)
-    func roundedToEven<V: SIMD>(_ x: V) -> V where V.Scalar: FloatingPoint { x.rounded(.toNearestOrEven) }
-#endif
+/// (The standard library's `any` is a function of its own at the baseline, and weak.)
+@inline(__always)
+func isAnyNegative<S: SignedInteger & FixedWidthInteger>(_ lanes: SIMD16<S>) -> Bool {
+    let eight = lanes.lowHalf | lanes.highHalf
+    let four = eight.lowHalf | eight.highHalf
+    let two = four.lowHalf | four.highHalf
+    return two[0] | two[1] < 0
+}

@@ -2,6 +2,7 @@
 //
 //   sweep [STEP]       every function against the C library's in float64: the largest error and where; conversions too
 //   sweep hash [STEP]  a hash of each function's results, which every instruction set has to give alike
+//   sweep fused N      N fused multiply-adds of either type, beside the C library's
 //   sweep float64 N    N inputs and results of each function in float64 on standard output, for float64.py
 //
 // STEP takes every STEP-th number alone, and the neighbourhoods of special ones; after it may come the names of the functions
@@ -301,7 +302,7 @@ func sample(_ count: Int) -> [Double] {
 }
 
 /// Name, inputs and results, one after the other: a line of text, then 2·N numbers.
-func float64(_ count: Int) {
+func samples(_ count: Int) {
     for f in functions {
         let x = sample(8 * count).filter(f.domain).prefix(count / 32 * 32)
         let inputs = Array(x)[..<(x.count / 32 * 32)]
@@ -321,12 +322,75 @@ func float64(_ count: Int) {
     }
 }
 
+// ---------------------------------------------------------------- fused multiply-add
+
+/// A sum and two factors, of one kind for sixteen lanes: any bits; sums that reach from far above the product to far below;
+/// products in the middle of two numbers, which a small sum decides; sums that leave a product's last bits; and products at
+/// either end of where what they lack is a number too.
+func triple<T: BinaryFloatingPoint>(_: T.Type, _ i: Int) -> (sum: T, T, T) {
+    func number(_ bits: Int, _ exponents: Range<Int>) -> T {
+        let significand = T(draw() >> UInt64(64 - bits) | 1 | 1 << UInt64(bits - 1))
+        let exponent = exponents.lowerBound + Int(draw() % UInt64(exponents.count)) - bits
+        return T(sign: draw() & 1 == 0 ? .plus : .minus, exponent: T.Exponent(exponent), significand: significand)
+    }
+    let digits = T.significandBitCount + 1
+    let a = number(digits, -2..<3)
+    let b = number(digits, -2..<3)
+    switch i / 16 % 5 {
+    case 0:
+        func any() -> T {
+            let bits = draw()
+            return T.self == Float.self ? T(Float(bitPattern: UInt32(bits >> 32))) : T(Double(bitPattern: bits))
+        }
+        return (any(), any(), any())
+    case 1: return (number(digits, -3 * digits..<2 * digits), a, b)
+    case 2:
+        let half = digits / 2
+        return (draw() % 4 == 0 ? 0 : number(2, -100..<0), number(half, -40..<40), number(digits + 1 - half, -40..<40))
+    case 3: return (-(a * b) + T(Int(draw() % 5) - 2) * (a * b).ulp, a, b)
+    default:
+        let end = draw() & 1 == 0 ? -900 : 900
+        return (number(digits, end - 60..<end + 20), number(digits, end / 2 - 2..<end / 2 + 2), number(digits, end / 2..<end / 2 + 2))
+    }
+}
+
+func fused<T: BinaryFloatingPoint & BitwiseCopyable>(
+    _: T.Type, _ name: String, _ count: Int, _ all: (In, In, In, Out) -> Void, _ one: (T, T, T) -> T
+) -> Bool {
+    var wrong = 0
+    var columns = [[T]](repeating: [T](repeating: 0, count: block), count: 4)
+    for start in stride(from: 0, to: count, by: block) {
+        for i in 0..<block { (columns[0][i], columns[1][i], columns[2][i]) = triple(T.self, start + i) }
+        var results = columns[3]
+        results.withUnsafeMutableBytes { all(columns[0], columns[1], columns[2], $0.baseAddress!) }
+        for i in 0..<block where !same(Double(results[i]), Double(one(columns[0][i], columns[1][i], columns[2][i]))) {
+            if wrong < 5 { print(columns[0][i], columns[1][i], columns[2][i], results[i]) }
+            wrong += 1
+        }
+    }
+    print("\(name) fused multiply-add: \(wrong) of \(count) are not the C library's")
+    fflush(stdout)
+    return wrong == 0
+}
+
 // ---------------------------------------------------------------- the command
 
 @main enum Sweep {
     static func main() {
         let arguments = CommandLine.arguments.dropFirst()
-        if arguments.first == "float64" { return float64(Int(arguments.last!)!) }
+        if arguments.first == "float64" { return samples(Int(arguments.last!)!) }
+        if arguments.first == "fused" {
+            let count = Int(arguments.last!)!
+            let singles = fused(
+                Float.self, "float32", count,
+                { a, b, c, out in map(out, block) { V32.load(a, $0).fma(V32.load(b, $0), V32.load(c, $0)) } },
+                { Glibc.fmaf($1, $2, $0) })
+            let doubles = fused(
+                Double.self, "float64", count,
+                { a, b, c, out in map(out, block) { V64.load(a, $0).fma(V64.load(b, $0), V64.load(c, $0)) } },
+                { Glibc.fma($1, $2, $0) })
+            exit(singles && doubles ? 0 : 1)
+        }
         let isHash = arguments.first == "hash"
         let rest = Array(arguments.dropFirst(isHash ? 1 : 0))
         let step = rest.first.map { Int($0)! } ?? 1
