@@ -105,7 +105,7 @@ SAMPLES ?= 20000
 math: $(SWEEPS) $(VENV)/.test
 	$(lastword $(SWEEPS)) $(STEP)
 	$(foreach sweep,$(SWEEPS),$(sweep) hash $(STEP) >$(sweep).hash && cmp $(sweep).hash $(firstword $(SWEEPS)).hash &&) true
-	$(foreach sweep,$(SWEEPS),$(sweep) fused $(SAMPLES)00 &&) true
+	$(foreach sweep,$(SWEEPS),$(sweep) exact $(STEP) $(SAMPLES)00 &&) true
 	$(lastword $(SWEEPS)) float64 $(SAMPLES) | $(BIN)/python Tests/Math/float64.py
 
 soak-math:

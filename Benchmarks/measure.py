@@ -32,7 +32,7 @@ MODES = {"forward": "value", "step": "value + gradient"}
 TOLERANCE = {"float32": (5e-6, 1e-5), "bfloat16": (4e-2, 5e-2)}
 SAVED = "not in this set, to save time"
 OVER = "the run's time was over"
-LONG = 0.2  # seconds: such a call is timed from its first repetition on
+LONG = 0.5  # seconds: such a call is timed from its first repetition on
 
 
 class Streams:
@@ -118,9 +118,7 @@ class Contender:
         """The untimed calls: what is late compiles, memory is counted, and how long a call takes is guessed."""
         if is_new:
             self.call()
-        start = time.perf_counter()
-        self.extra = peak_extra_bytes(self.call, clear)
-        self.estimate = time.perf_counter() - start
+        self.extra, self.estimate = peak_extra_bytes(self.call, clear)
 
     def rounds(self, rounds: int, budget: float) -> int:
         """In how many of the rounds it takes part: long calls in two at least."""
@@ -149,20 +147,22 @@ def _page_faults() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
-def peak_extra_bytes(call: Callable[[], object], clear: Callable[[], None]) -> int | None:
-    """What the process grows by, at most, during one call; None where the system does not tell."""
+def peak_extra_bytes(call: Callable[[], object], clear: Callable[[], None]) -> tuple[int | None, float]:
+    """What the process grows by, at most, during one call, None where the system does not tell; and the call's seconds."""
     try:
         clear()
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)  # memory that the allocator keeps would hide what a call needs
         Path("/proc/self/clear_refs").write_text("5")
         before = _status("VmRSS")
-        held = call()
-        peak = _status("VmHWM")
-        del held
-        return max(0, peak - before)
     except (OSError, AttributeError):
-        return None
+        before = None
+    start = time.perf_counter()
+    held = call()
+    seconds = time.perf_counter() - start
+    extra = None if before is None else max(0, _status("VmHWM") - before)
+    del held
+    return extra, seconds
 
 
 def _status(field: str) -> int:

@@ -59,7 +59,7 @@ class Effort:
 EFFORTS = {
     "quick": Effort(4.5, rounds=3, budget=0.2, box=12, growth=(18, 24), growing=("dice", "boundary"), studies=0.25),
     "full": Effort(
-        38.5, rounds=3, budget=0.25, box=40, growth=(16, 18, 20, 24, 26, 28),
+        39.0, rounds=3, budget=0.2, box=40, growth=(16, 18, 20, 24, 26, 28),
         growing=("bce", "dice", "structure", "contour", "boundary", "db-bce"), studies=0.5,
     ),
 }  # fmt: skip

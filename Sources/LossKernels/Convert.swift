@@ -48,11 +48,11 @@ enum F64: Stored, Narrowed {
 enum F16: Stored, Narrowed {
     @inline(__always) static var bytes: Int { 2 }
     @inline(__always) static func f32(_ from: UnsafeRawPointer, _ offset: Int) -> Float {
-        Float(from.loadUnaligned(fromByteOffset: offset, as: Float16.self))
+        float32(ofHalf: from.loadUnaligned(fromByteOffset: offset, as: UInt16.self))
     }
     @inline(__always) static func f64(_ from: UnsafeRawPointer, _ offset: Int) -> Double { Double(f32(from, offset)) }
     @inline(__always) static func store(_ value: Float, _ to: UnsafeMutableRawPointer, _ offset: Int) {
-        to.storeBytes(of: Float16(value), toByteOffset: offset, as: Float16.self)
+        to.storeBytes(of: half(of: value), toByteOffset: offset, as: UInt16.self)
     }
     @inline(__always) static func store(_ value: Double, _ to: UnsafeMutableRawPointer, _ offset: Int) {
         store(Float(value), to, offset)

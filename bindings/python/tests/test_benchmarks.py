@@ -55,6 +55,26 @@ def test_a_peer_has_segloss_value_and_gradient(case, peer, targets):
         assert forward == value, name
 
 
+def test_a_call_is_as_long_as_it_takes_itself(monkeypatch):
+    """Not as counting its memory takes, which is longer: short calls would be measured once, as long ones are."""
+    clock = [0.0]
+
+    def takes(seconds):
+        def run(*_):
+            clock[0] += seconds
+
+        return run
+
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(measure.gc, "collect", takes(1))
+    contender = measure.Contender("short", takes(0.01))
+    contender.prepare(takes(5), is_new=False)
+    assert contender.estimate == pytest.approx(0.01)
+    assert contender.rounds(3, 0.25) == 3
+    contender.visit(0.08)
+    assert len(contender.seconds) == 8
+
+
 @pytest.mark.parametrize("name", plan.SETS)
 def test_a_set_names_cases_and_shapes_that_there_are(name):
     for process in plan.SETS[name]():

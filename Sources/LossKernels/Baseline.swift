@@ -1,5 +1,5 @@
-// Fused multiply-add, and rounding to whole numbers. The vector levels have an instruction for each; baseline x86-64 gets the
-// same bits from sums and products, where libm would take each lane by itself.
+// What the vector levels have an instruction for, and baseline x86-64 makes of others, to the same bits: fused multiply-add,
+// rounding to whole numbers, float16. (A library's functions would take each lane by itself.)
 #if AVX2 || AVX512 || arch(arm64)
     extension V32 {
         @inline(__always) func fma(_ a: Self, _ b: Self) -> Self { Self(lanes: lanes.addingProduct(a.lanes, b.lanes)) }
@@ -11,6 +11,8 @@
         @inline(__always) func rounded() -> Self { Self(lanes: lanes.rounded(.toNearestOrEven)) }
         @inline(__always) func truncated() -> Self { Self(lanes: lanes.rounded(.towardZero)) }
     }
+    @inline(__always) func float32(ofHalf bits: UInt16) -> Float { Float(Float16(bitPattern: bits)) }
+    @inline(__always) func half(of value: Float) -> UInt16 { Float16(value).bitPattern }
 #else
     // Out of line, since there are many in each kernel.
     extension V32 {
@@ -124,5 +126,29 @@
         let nearest = (x.magnitude + V(limit)) - V(limit)
         let below = nearest - V(1).keep(V.less(x.magnitude, nearest))
         return V.select(V.less(x.magnitude, V(limit)), below.signed(like: x), x + V(0))
+    }
+
+    @inline(__always)
+    func float32(ofHalf bits: UInt16) -> Float {
+        let number = UInt32(bits & 0x7FFF) << 13
+        // Exponents are 112 apart, and as much again for infinity and NaN. A subnormal is what stands behind the point of 2^-14.
+        let normal = number &+ 112 << 23
+        let subnormal = (Float(bitPattern: number &+ 113 << 23) - 0x1p-14).bitPattern
+        let quiet: UInt32 = number > 0x7C00 << 13 ? 0x0040_0000 : 0
+        let finite = number < 0x0400 << 13 ? subnormal : normal
+        let result = number < 0x7C00 << 13 ? finite : (normal &+ 112 << 23) | quiet
+        return Float(bitPattern: result | UInt32(bits & 0x8000) << 16)
+    }
+
+    @inline(__always)
+    func half(of value: Float) -> UInt16 {
+        let number = value.bitPattern & 0x7FFF_FFFF
+        // To nearest, ties to even. The last digit of numbers from 0.5 to 1 is the smallest float16.
+        let normal = (number &- 112 << 23 &+ 0xFFF &+ (number >> 13 & 1)) >> 13
+        let subnormal = (Float(bitPattern: number) + 0.5).bitPattern &- 0x3F00_0000
+        let finite = number < 113 << 23 ? subnormal : normal
+        let nan = 0x7E00 | (number >> 13 & 0x3FF)
+        let result = number > 0x7F80_0000 ? nan : number < 0x477F_F000 ? finite : 0x7C00  // 65520 and more are infinite
+        return UInt16(truncatingIfNeeded: result | (value.bitPattern >> 16 & 0x8000))
     }
 #endif
