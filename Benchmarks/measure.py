@@ -121,8 +121,9 @@ class Contender:
         self.extra, self.estimate = peak_extra_bytes(self.call, clear)
 
     def rounds(self, rounds: int, budget: float) -> int:
-        """In how many of the rounds it takes part: long calls in two at least."""
-        return rounds if self.estimate * rounds <= budget else min(rounds, max(2, int(3 * budget / self.estimate)))
+        """In how many of the rounds it takes part: long calls in two at least, those of a second and more in one."""
+        least = 2 if self.estimate < 1 else 1
+        return rounds if self.estimate * rounds <= budget else min(rounds, max(least, int(3 * budget / self.estimate)))
 
     def visit(self, budget: float) -> None:
         """Some calls in a row, the first of them untimed where it is short: it brings caches and pages back."""

@@ -60,7 +60,7 @@ EFFORTS = {
     "quick": Effort(4.5, rounds=3, budget=0.2, box=12, growth=(18, 24), growing=("dice", "boundary"), studies=0.25),
     "full": Effort(
         39.0, rounds=3, budget=0.2, box=40, growth=(16, 18, 20, 24, 26, 28),
-        growing=("bce", "dice", "structure", "contour", "boundary", "db-bce"), studies=0.5,
+        growing=("bce", "dice", "structure", "contour", "boundary", "db-bce"), studies=0.34,
     ),
 }  # fmt: skip
 
@@ -108,9 +108,9 @@ def full() -> list[Process]:
     # Fresh comes first and compiles; the others find that in torch's cache.
     return [
         Process("fresh", ALL, (*first, *sizes, *variants), 1.6),
-        Process("warm", ALL, (*first, *sizes, *variants), 1.3),
-        Process("fresh", 1, single, 0.3),
-        Process("warm", 1, single, 0.3),
+        Process("warm", ALL, (*first, *sizes, *variants), 1.32),
+        Process("fresh", 1, single, 0.37),
+        Process("warm", 1, single, 0.37),
     ]
 
 
