@@ -123,9 +123,8 @@
     }
     @inline(__always)
     func truncatedWhole<V: Vector>(_ x: V, allWholeFrom limit: Double) -> V {
-        let nearest = (x.magnitude + V(limit)) - V(limit)
-        let below = nearest - V(1).keep(V.less(x.magnitude, nearest))
-        return V.select(V.less(x.magnitude, V(limit)), below.signed(like: x), x + V(0))
+        let nearest = nearestWhole(x.magnitude, allWholeFrom: limit)
+        return (nearest - V(1).keep(V.less(x.magnitude, nearest))).signed(like: x)
     }
 
     @inline(__always)

@@ -327,7 +327,7 @@ func samples(_ count: Int) {
 /// A sum and two factors, of one kind for sixteen lanes: any bits; sums that reach from far above the product to far below;
 /// products in the middle of two numbers, which a small sum decides; sums that leave a product's last bits; and products at
 /// either end of where what they lack is a number too.
-func triple<T: BinaryFloatingPoint>(_: T.Type, _ i: Int) -> (sum: T, T, T) {
+func triple<T: BinaryFloatingPoint>(_: T.Type, _ i: Int) -> (T, T, T) {
     func number(_ bits: Int, _ exponents: Range<Int>) -> T {
         let significand = T(draw() >> UInt64(64 - bits) | 1 | 1 << UInt64(bits - 1))
         let exponent = exponents.lowerBound + Int(draw() % UInt64(exponents.count)) - bits
@@ -350,7 +350,10 @@ func triple<T: BinaryFloatingPoint>(_: T.Type, _ i: Int) -> (sum: T, T, T) {
     case 3: return (-(a * b) + T(Int(draw() % 5) - 2) * (a * b).ulp, a, b)
     default:
         let end = draw() & 1 == 0 ? -900 : 900
-        return (number(digits, end - 60..<end + 20), number(digits, end / 2 - 2..<end / 2 + 2), number(digits, end / 2..<end / 2 + 2))
+        let root = end / 2
+        return (
+            number(digits, end - 60..<end + 20), number(digits, root - 2..<root + 2), number(digits, root..<root + 2)
+        )
     }
 }
 
@@ -358,13 +361,13 @@ func fused<T: BinaryFloatingPoint & BitwiseCopyable>(
     _: T.Type, _ name: String, _ count: Int, _ all: (In, In, In, Out) -> Void, _ one: (T, T, T) -> T
 ) -> Bool {
     var wrong = 0
-    var columns = [[T]](repeating: [T](repeating: 0, count: block), count: 4)
+    var sums = [T](repeating: 0, count: block)
+    var (a, b, results) = (sums, sums, sums)
     for start in stride(from: 0, to: count, by: block) {
-        for i in 0..<block { (columns[0][i], columns[1][i], columns[2][i]) = triple(T.self, start + i) }
-        var results = columns[3]
-        results.withUnsafeMutableBytes { all(columns[0], columns[1], columns[2], $0.baseAddress!) }
-        for i in 0..<block where !same(Double(results[i]), Double(one(columns[0][i], columns[1][i], columns[2][i]))) {
-            if wrong < 5 { print(columns[0][i], columns[1][i], columns[2][i], results[i]) }
+        for i in 0..<block { (sums[i], a[i], b[i]) = triple(T.self, start + i) }
+        results.withUnsafeMutableBytes { all(sums, a, b, $0.baseAddress!) }
+        for i in 0..<block where !same(Double(results[i]), Double(one(sums[i], a[i], b[i]))) {
+            if wrong < 5 { print(sums[i], a[i], b[i], results[i]) }
             wrong += 1
         }
     }
@@ -376,11 +379,11 @@ func fused<T: BinaryFloatingPoint & BitwiseCopyable>(
 func isExact(_ step: Int, _ count: Int) -> Bool {
     let singles = fused(
         Float.self, "float32", count,
-        { a, b, c, out in map(out, block) { V32.load(a, $0).fma(V32.load(b, $0), V32.load(c, $0)) } },
+        { sum, a, b, out in map(out, block) { V32.load(sum, $0).fma(V32.load(a, $0), V32.load(b, $0)) } },
         { Glibc.fmaf($1, $2, $0) })
     let doubles = fused(
         Double.self, "float64", count,
-        { a, b, c, out in map(out, block) { V64.load(a, $0).fma(V64.load(b, $0), V64.load(c, $0)) } },
+        { sum, a, b, out in map(out, block) { V64.load(sum, $0).fma(V64.load(a, $0), V64.load(b, $0)) } },
         { Glibc.fma($1, $2, $0) })
     let halves = conversions(F16.self, "float16", 5, 10, step)
     let brains = conversions(BF16.self, "bfloat16", 8, 7, step)
@@ -393,7 +396,9 @@ func isExact(_ step: Int, _ count: Int) -> Bool {
     static func main() {
         let arguments = CommandLine.arguments.dropFirst()
         if arguments.first == "float64" { return samples(Int(arguments.last!)!) }
-        if arguments.first == "exact" { exit(isExact(Int(arguments.dropFirst().first!)!, Int(arguments.last!)!) ? 0 : 1) }
+        if arguments.first == "exact" {
+            exit(isExact(Int(arguments.dropFirst().first!)!, Int(arguments.last!)!) ? 0 : 1)
+        }
         let isHash = arguments.first == "hash"
         let rest = Array(arguments.dropFirst(isHash ? 1 : 0))
         let step = rest.first.map { Int($0)! } ?? 1
