@@ -107,6 +107,26 @@ enum I64: Stored {
     }
 }
 
+/// body(element, its offset) of elements from `first` on. Strides of a few are known to the compiler, which then takes them
+/// out of whole vectors: coordinates and few channels lie side by side.
+@inline(__always)
+private func each(_ first: Int, _ n: Int, _ stride: Int, _ bytes: Int, _ body: (Int, Int) -> Void) {
+    @inline(__always) func loop(_ stride: Int) {
+        var i = first
+        while i < n {
+            body(i, i &* stride &* bytes)
+            i &+= 1
+        }
+    }
+    switch stride {
+    case 1: loop(1)
+    case 2: loop(2)
+    case 3: loop(3)
+    case 4: loop(4)
+    default: loop(stride)
+    }
+}
+
 @inline(__always)
 func widenToF32<S: Stored>(_: S.Type, _ from: In, _ stride: Int, _ to: Out, _ n: Int) {
     var i = 0
@@ -128,42 +148,20 @@ func widenToF32<S: Stored>(_: S.Type, _ from: In, _ stride: Int, _ to: Out, _ n:
             i &+= 16
         }
     }
-    while i < n {
-        F32.store(S.f32(from, i &* stride &* S.bytes), to, i &* 4)
-        i &+= 1
-    }
+    each(i, n, stride, S.bytes) { i, offset in F32.store(S.f32(from, offset), to, i &* 4) }
 }
 
 @inline(__always)
 func widenToF64<S: Stored>(_: S.Type, _ from: In, _ stride: Int, _ to: Out, _ n: Int) {
-    var i = 0
-    while i < n {
-        F64.store(S.f64(from, i &* stride &* S.bytes), to, i &* 8)
-        i &+= 1
-    }
+    each(0, n, stride, S.bytes) { i, offset in F64.store(S.f64(from, offset), to, i &* 8) }
 }
 
 @inline(__always)
 func narrowF32<S: Narrowed>(_: S.Type, _ from: In, _ to: Out, _ stride: Int, _ n: Int) {
-    var i = 0
-    if stride == 1 {
-        while i < n {
-            S.store(F32.f32(from, i &* 4), to, i &* S.bytes)
-            i &+= 1
-        }
-    } else {
-        while i < n {
-            S.store(F32.f32(from, i &* 4), to, i &* stride &* S.bytes)
-            i &+= 1
-        }
-    }
+    each(0, n, stride, S.bytes) { i, offset in S.store(F32.f32(from, i &* 4), to, offset) }
 }
 
 @inline(__always)
 func narrowF64<S: Narrowed>(_: S.Type, _ from: In, _ to: Out, _ stride: Int, _ n: Int) {
-    var i = 0
-    while i < n {
-        S.store(F64.f64(from, i &* 8), to, i &* stride &* S.bytes)
-        i &+= 1
-    }
+    each(0, n, stride, S.bytes) { i, offset in S.store(F64.f64(from, i &* 8), to, offset) }
 }
