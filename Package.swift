@@ -24,11 +24,11 @@ let linkerFlags =
     isEmbedded
     ? ["-lm", "-Xlinker", "--icf=all"] : ["-static-stdlib"]
 
-// Strided elements are loaded and stored one by one: gathers and scatters take two to three times as long.
 #if arch(x86_64)
 let kernelTargets = [
     kernels("LossKernels"),
     kernels("LossKernelsAVX2", ["-DAVX2", "-Xcc", "-march=x86-64-v3"]),
+    // Strided elements are loaded and stored one by one: gathers and scatters take two to three times as long.
     kernels(
         "LossKernelsAVX512", ["-DAVX512", "-Xcc", "-march=x86-64-v4", "-Xcc", "-mno-gather", "-Xcc", "-mno-scatter"]),
 ]

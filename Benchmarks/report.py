@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import itertools
 import sys
 from collections.abc import Iterable
@@ -372,12 +373,13 @@ def picture(rows: list[Row], path: Path) -> bool:
             0.01, 1 - 0.42 / height, f"float32, median, {processors}, {rows[-1]['date'][:10]}; all in one process, in turns",
             va="top", fontsize=8.5, color="#777777",
         )  # fmt: skip
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150, facecolor="white")
+        drawn = io.BytesIO()
+        figure.savefig(drawn, dpi=150, facecolor="white")
         plt.close(figure)
     # In a palette: a third of the size.
-    flat = Image.open(path).convert("RGB")
-    flat.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
+    flat = Image.open(drawn).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    flat.save(path, optimize=True)
     return True
 
 

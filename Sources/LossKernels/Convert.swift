@@ -107,8 +107,8 @@ enum I64: Stored {
     }
 }
 
-/// body(element, its offset) of elements from `first` on. Strides of a few are known to the compiler, which then takes them
-/// out of whole vectors: coordinates and few channels lie side by side.
+/// body(element, its offset) of elements from `first` on. Strides up to 4, of coordinates and few channels, are
+/// known to the compiler, which then takes the elements out of whole vectors.
 @inline(__always)
 private func each(_ first: Int, _ n: Int, _ stride: Int, _ bytes: Int, _ body: (Int, Int) -> Void) {
     @inline(__always) func loop(_ stride: Int) {
