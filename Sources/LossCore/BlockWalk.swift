@@ -230,6 +230,7 @@ struct BlockWalk {
             let padded = Sweep.padded(size)
             for i in readers.indices {
                 memory.inputs[i] = readers[i].next(size, padded, memory.slot(i))
+                readers[i].ask(size)
             }
             if let positions = sweep.positions { hidePositions(positions, padded) }
             if hasIgnored { for i in readers.indices { hideIgnored(i, padded) } }
@@ -246,7 +247,10 @@ struct BlockWalk {
                     table: table, start: start + done, group: group, count: size, padded: padded,
                     rows: 0..<0, geometry: nil, elementBytes: elementBytes, digit: sweep.digit,
                     firstTemporary: readers.count + writers.count, memory: memory))
-            for i in writers.indices { writers[i]?.end(size) }
+            for i in writers.indices {
+                writers[i]?.end(size)
+                writers[i]?.ask(size)
+            }
             done += size
         }
         return valid
@@ -324,6 +328,14 @@ private struct Walk {
         }
     }
 
+    /// Asks for the block after the next, of so many elements. While a block is converted its memory has to be there; what
+    /// is computed with the copy then leaves the memory idle, and the hardware does not foresee what comes after.
+    func ask(_ count: Int, isWritten: Bool) {
+        guard stride == 1 else { return }
+        let size = count * bytes
+        csystem_prefetch(UInt(bitPattern: address) &+ UInt(bitPattern: size), Int64(size), isWritten ? 1 : 0)
+    }
+
     /// By at most `run`.
     mutating func advance(_ count: Int) {
         subscripts[last] += count
@@ -371,6 +383,10 @@ private struct Reader {
         return UnsafeRawPointer(scratch)
     }
 
+    func ask(_ count: Int) {
+        if !isNative { walk.ask(count, isWritten: false) }
+    }
+
     /// Whole rows, each padded with zeros to the pitch.
     mutating func rows(_ count: Int, _ rows: Rows, _ scratch: UnsafeMutableRawPointer) -> UnsafeRawPointer {
         if rows.width == rows.pitch { return next(count * rows.width, count * rows.width, scratch) }
@@ -406,6 +422,10 @@ private struct Writer {
     mutating func end(_ count: Int) {
         guard let scratch = pending else { return walk.advance(count) }
         drain(scratch, count)
+    }
+
+    func ask(_ count: Int) {
+        if !isNative { walk.ask(count, isWritten: true) }
     }
 
     mutating func end(_ count: Int, _ rows: Rows) {

@@ -198,6 +198,8 @@ struct Sweep {
     var kernels: Kernels { table.pointee }
     var conversions: UnsafePointer<Conversions> { conversions_of(execution.table, isDouble) }
     let isDouble: Bool
+    /// Predictions and gradients have another type than what is computed in.
+    private let isConverted: Bool
 
     init(
         _ execution: Execution, inputs: [Operand], outputs: [Tensor?] = [], like prediction: Tensor, groups: Int = 1,
@@ -215,10 +217,12 @@ struct Sweep {
         (self.rings, self.ringRows) = (rings, ringRows)
         self.histograms = histograms
         self.checksValues = checksValues
-        self.isDouble = prediction.type == .f64
+        isDouble = prediction.type == .f64
+        isConverted = !isDouble && prediction.type != .f32
     }
 
-    /// Elements that a block holds at most: as many kilobytes as a core's L2 cache, all operands together.
+    /// Elements that a block holds at most: as many kilobytes as a core's L2 cache, all operands together. What is converted
+    /// comes in short blocks: of those, the next ones can be on their way from memory meanwhile.
     var blockSize: Int {
         if let rows {
             let halo = inputs.reduce(0) { max($0, $1.halo) }
@@ -226,7 +230,7 @@ struct Sweep {
             return Self.padded(min(rows.strip + 2 * min(halo, rows.height), rows.height)) * rows.pitch
         }
         let slots = inputs.count + outputs.count + temporaries
-        var size = KERNEL_BLOCK
+        var size = isConverted ? KERNEL_SUM_BLOCK : KERNEL_BLOCK
         while size > KERNEL_SUM_BLOCK, slots * size * (isDouble ? 8 : 4) > 1 << 20 { size /= 2 }
         return min(size, Self.padded(groupSize))
     }

@@ -52,6 +52,16 @@ static inline int csystem_hold_cancel(void) {
 }
 static inline void csystem_let_cancel(int state) { pthread_setcancelstate(state, NULL); }
 
+/* Asks for memory, which may be anything, to be brought into the L2 cache: it is read, or written, soon. */
+static inline void csystem_prefetch(uintptr_t address, int64_t bytes, int isWritten) {
+  uintptr_t end = address + (uintptr_t)bytes;
+  if (isWritten) {
+    for (; address < end; address += 64) __builtin_prefetch((const void *)address, 1, 2);
+  } else {
+    for (; address < end; address += 64) __builtin_prefetch((const void *)address, 0, 2);
+  }
+}
+
 int usleep(unsigned microseconds); /* declared here for the same reason */
 static inline void csystem_sleep_50us(void) {
   int state = csystem_hold_cancel();

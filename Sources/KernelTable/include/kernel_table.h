@@ -13,8 +13,8 @@
 
 enum {
   KERNEL_BLOCK = 8192,          /* elements: 32 KB of float32. Long enough for the hardware's prefetcher to follow, which
-                                   starts anew at every run (blocks of 1024 take 1.3 times as long); short enough that a
-                                   dozen operands stay in the L2 cache */
+                                   starts anew at every run (blocks of 1024 take 1.3 times as long, unless asked
+                                   for ahead); short enough that a dozen operands stay in the L2 cache */
   KERNEL_SUM_BLOCK = 1024,      /* elements whose partial sums are float32 */
   KERNEL_WINDOW = 9,            /* windows up to this are taken element by element, larger ones in a few steps for any size */
   KERNEL_LANES = 32,            /* element i adds to partial sum i mod 32 */
