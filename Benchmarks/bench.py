@@ -162,9 +162,9 @@ class Run:
         """Runs it all; yields what is being done, and how much of all is."""
         parts = [(p.weight, p.mood, p.threads or self.everyone, p.jobs) for p in self.processes]
         if self.has_studies:
-            parts.append(
-                (self.effort.studies, "warm" if self.processes[0].mood != "default" else "default", self.everyone, ())
-            )
+            # Memory as programs have it. In one warm heap arrays lie their own size apart: of 2^28 bytes that is twice the
+            # time for anything that streams three of them, numpy's add too.
+            parts.append((self.effort.studies, "default", self.everyone, ()))
         total, passed = sum(weight for weight, *_ in parts), 0.0
         for weight, mood, threads, jobs in parts:
             seconds = (self.end - time.monotonic()) * weight / (total - passed)
