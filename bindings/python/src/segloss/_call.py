@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,10 +15,12 @@ from ._tensor import View, view
 
 def number(name: str, value: Any, *, finite: bool = True) -> float:
     """A number that is not an array of several."""
-    if isinstance(value, (str, bytes)) or not hasattr(value, "__float__") or np.ndim(value) > 0:
+    if type(value) is not float and (
+        isinstance(value, (str, bytes)) or not hasattr(value, "__float__") or np.ndim(value) > 0
+    ):
         raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
     result = float(value)
-    if finite and not np.isfinite(result):
+    if finite and not math.isfinite(result):
         raise ValueError(f"{name}: expected a finite number, got {result}")
     return result
 

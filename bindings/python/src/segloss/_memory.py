@@ -7,6 +7,7 @@ next gradient of about its size gets it. What somebody still holds, a view of it
 
 from __future__ import annotations
 
+import math
 import mmap
 import weakref
 
@@ -40,7 +41,7 @@ def take(size: int) -> np.ndarray:
 
 def empty(shape: list[int], dtype: DTypeLike) -> np.ndarray:
     """As `numpy.empty`."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    size = math.prod(shape) * np.dtype(dtype).itemsize
     return np.empty(shape, dtype) if size < LEAST else take(size).view(dtype).reshape(shape)
 
 

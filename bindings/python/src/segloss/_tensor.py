@@ -26,26 +26,57 @@ _NAMES = {codes: name for name, codes in _CODES.items()}
 _FLOATING = {_CODES[name] for name in ("float32", "float64", "float16", "bfloat16")}
 
 
+class Layout:
+    """What a descriptor says of an array beside its memory: arrays alike share one, since describing takes as long as a loss of
+    a few elements does."""
+
+    def __init__(
+        self, type_: tuple[int, int, int], shape: Any, strides: Any, device: Any = (_abi.DEVICE_CPU, 0)
+    ) -> None:
+        self.type = type_  # DLPack's code, bits and lanes
+        self.shape = tuple(shape)
+        self.strides = tuple(strides)  # in elements
+        self.device = device
+        described = tensor(type_[:2], self.shape, self.strides)
+        described.type_lanes = type_[2]
+        described.device_type, described.device_id = device
+        self.descriptor = bytes(described)
+
+    @functools.cached_property
+    def channel(self) -> Layout:
+        """Of one channel of an N x C x ... array."""
+        shape, strides = self.shape[:1] + self.shape[2:], self.strides[:1] + self.strides[2:]
+        return Layout(self.type, shape, strides, self.device)
+
+    @functools.cached_property
+    def order(self) -> tuple[list[int], list[int]]:
+        """The dimensions from the outermost in memory to the innermost, and where each of them is among these."""
+        order = sorted(range(len(self.shape)), key=lambda i: -abs(self.strides[i]))
+        return order, sorted(order, key=order.__getitem__)
+
+
 class View:
     """What a descriptor needs to know of an array, and the array itself so that it stays alive."""
 
-    __slots__ = ("name", "owner", "pointer", "device", "code", "bits", "lanes", "shape", "strides")
+    __slots__ = ("name", "owner", "pointer", "layout")
 
-    def __init__(self, name: str, owner: Any, pointer: int, device: Any, type_: Any, shape: Any, strides: Any) -> None:
+    def __init__(self, name: str, owner: Any, pointer: int, layout: Layout) -> None:
         self.name = name
         self.owner = owner
         self.pointer = pointer
-        self.device = device
-        self.code, self.bits, self.lanes = type_
-        self.shape = tuple(shape)
-        self.strides = tuple(strides)  # in elements
+        self.layout = layout
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.layout.shape
 
     @property
     def dtype(self) -> np.dtype:
         """numpy's type of the elements, for arrays made like this one."""
-        name = _NAMES.get((self.code, self.bits))
+        code, bits, _ = self.layout.type
+        name = _NAMES.get((code, bits))
         if name is None:
-            raise TypeError(f"{self.name}: DLPack type code {self.code} with {self.bits} bits is not supported")
+            raise TypeError(f"{self.name}: DLPack type code {code} with {bits} bits is not supported")
         if name == "bfloat16":
             try:
                 import ml_dtypes
@@ -56,23 +87,20 @@ class View:
 
     def channel(self, index: int, name: str) -> View:
         """One channel of an N x C x ... array."""
-        pointer = self.pointer + index * self.strides[1] * (self.bits // 8)
-        type_ = (self.code, self.bits, self.lanes)
-        shape, strides = self.shape[:1] + self.shape[2:], self.strides[:1] + self.strides[2:]
-        return View(name, self.owner, pointer, self.device, type_, shape, strides)
+        layout = self.layout
+        step = layout.strides[1] * (layout.type[1] // 8)
+        return View(name, self.owner, self.pointer + index * step, layout.channel)
 
     def descriptor(self) -> _abi.Tensor:
-        result = tensor((self.code, self.bits), self.shape, self.strides)
+        result = _abi.Tensor.from_buffer_copy(self.layout.descriptor)
         result.data = self.pointer
-        result.device_type, result.device_id = self.device
-        result.type_lanes = self.lanes
         return result
 
     def empty(self) -> np.ndarray:
         """A new array of the same shape, type and order of dimensions in memory."""
-        order = sorted(range(len(self.shape)), key=lambda i: -abs(self.strides[i]))
+        order, place = self.layout.order
         array = _memory.empty([self.shape[i] for i in order], self.dtype)
-        return array.transpose(np.argsort(order)) if order else array
+        return array.transpose(place)
 
 
 def tensor(type_: tuple[int, int], shape: Sequence[int], strides: Sequence[int] | None = None) -> _abi.Tensor:
@@ -93,7 +121,7 @@ def tensor(type_: tuple[int, int], shape: Sequence[int], strides: Sequence[int] 
 def prediction(name: str, value: Any) -> View:
     """The view of a differentiable argument."""
     result = view(name, value)
-    if (result.code, result.bits) not in _FLOATING:
+    if result.layout.type[:2] not in _FLOATING:
         expected = "float32, float64, float16 or bfloat16"
         raise TypeError(f"{name}: expected element type {expected}, got {result.dtype}")
     return result
@@ -116,28 +144,31 @@ def view(name: str, value: Any, *, writable: bool = False) -> View:
     return _numpy_view(name, array, writable)
 
 
-@functools.lru_cache  # a type's name takes microseconds to make
 def _codes(dtype: np.dtype) -> tuple[int, int] | None:
     return _CODES.get(dtype.name) if dtype.isnative else None
 
 
+@functools.lru_cache(256)
+def _numpy_layout(dtype: np.dtype, shape: tuple[int, ...], strides: tuple[int, ...]) -> Layout | None:
+    """None if a descriptor cannot say it."""
+    codes, size = _codes(dtype), dtype.itemsize
+    if codes is None or any(stride % size for stride in strides):
+        return None
+    return Layout((*codes, 1), shape, [stride // size for stride in strides])
+
+
 def _numpy_view(name: str, array: np.ndarray, writable: bool) -> View:
-    codes = _codes(array.dtype)
-    if codes is None:
+    layout = _numpy_layout(array.dtype, array.shape, array.strides)
+    if layout is None and _codes(array.dtype) is None:
         expected = "float32, float64, float16, bfloat16, bool, uint8, int32 or int64"
         raise TypeError(f"{name}: expected element type {expected} in native byte order, got {array.dtype}")
     if writable and not array.flags.writeable:
         raise ValueError(f"{name}: expected a writable array, got a read-only one")
-    size = array.itemsize
-    strides = array.strides
-    if any([stride % size for stride in strides]):  # a field of a structured array
+    if layout is None:  # a field of a structured array
         if writable:
-            raise ValueError(f"{name}: strides {strides} are not multiples of the element size {size}")
-        array = np.ascontiguousarray(array)
-        strides = array.strides
-    return View(
-        name, array, array.ctypes.data, (_abi.DEVICE_CPU, 0), (*codes, 1), array.shape, [s // size for s in strides]
-    )
+            raise ValueError(f"{name}: strides {array.strides} are not multiples of the element size {array.itemsize}")
+        return _numpy_view(name, np.ascontiguousarray(array), writable)
+    return View(name, array, array.ctypes.data, layout)
 
 
 class _DLTensor(ctypes.Structure):
@@ -180,12 +211,5 @@ def _dlpack_view(name: str, value: Any) -> View:
         for i in reversed(range(len(shape))):
             strides[i] = step
             step *= max(shape[i], 1)
-    return View(
-        name,
-        (value, capsule),
-        (tensor.data or 0) + tensor.byte_offset,
-        device,
-        (tensor.code, tensor.bits, tensor.lanes),
-        shape,
-        strides,
-    )
+    layout = Layout((tensor.code, tensor.bits, tensor.lanes), shape, strides, device)
+    return View(name, (value, capsule), (tensor.data or 0) + tensor.byte_offset, layout)
