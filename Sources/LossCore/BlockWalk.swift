@@ -3,10 +3,8 @@ import KernelTable
 
 /// What the workers of a sweep compute in: one block for all of them, no part of it the size of a tensor.
 struct Workspace {
+    let histograms: Histograms?
     private let base: UnsafeMutableRawPointer
-    private let counts: UnsafeMutablePointer<UInt32>?
-    private let workers: Int
-    private let bins: Int
     private let inputs: Int
     private let slots: Int
     private let slotBytes: Int
@@ -25,20 +23,18 @@ struct Workspace {
         rings = sweep.rings
         laneBytes = max(1, sweep.sums) * KERNEL_SUM_LANES * 8
         let pointerBytes = ((inputs + sweep.outputs.count) * 8 + 63) & ~63
-        bins = sweep.histograms << sweep.digit
-        self.workers = workers
 
         // No ring is larger than a slot.
         let (most, overflow) = slotBytes.multipliedReportingOverflow(by: workers * (slots + rings))
         let isTooMuch = overflow || most > Int.max / 2
         workerBytes = isTooMuch ? 0 : slots * slotBytes + rings * ringBytes + laneBytes + pointerBytes
-        let bytes = isTooMuch ? Int.max : workers * (workerBytes + bins * 4)
-        guard let base = KeptMemory.take(bytes) else {
-            throw LossError(.outOfMemory, "no memory for \(bytes) bytes of scratch")
+        base = try KeptMemory.scratch(isTooMuch ? Int.max : workers * workerBytes)
+        do {
+            histograms = try Histograms(sweep.histograms, digit: sweep.digit, workers: workers)
+        } catch {
+            KeptMemory.giveBack(base)
+            throw error
         }
-        self.base = base
-        counts = bins == 0 ? nil : (base + workers * workerBytes).assumingMemoryBound(to: UInt32.self)
-        counts?.initialize(repeating: 0, count: workers * bins)
     }
 
     func free() { KeptMemory.giveBack(base) }
@@ -53,17 +49,7 @@ struct Workspace {
             lanes: lanes.assumingMemoryBound(to: Double.self),
             inputs: pointers.assumingMemoryBound(to: UnsafeRawPointer.self),
             outputs: (pointers + inputs * 8).assumingMemoryBound(to: UnsafeMutableRawPointer.self),
-            histograms: counts.map { $0 + worker * bins })
-    }
-
-    /// Those of all workers added up.
-    func histograms() -> [UInt32] {
-        guard let counts else { return [] }
-        var total = Array(UnsafeBufferPointer(start: counts, count: bins))
-        for worker in 1..<max(workers, 2) where worker < workers {
-            for bin in 0..<bins { total[bin] += counts[worker * bins + bin] }
-        }
-        return total
+            histograms: histograms?.counts(of: worker))
     }
 }
 
@@ -173,6 +159,7 @@ struct BlockWalk {
         let native: ElementType = sweep.isDouble ? .f64 : .f32
         readers = sweep.inputs.map { Reader($0.tensor, conversions, native) }
         writers = sweep.outputs.map { $0.map { Writer($0, conversions, native) } }
+        memory.histograms?.initialize(repeating: 0, count: sweep.histograms << sweep.digit)
     }
 
     /// False if a value is refused.
@@ -230,7 +217,7 @@ struct BlockWalk {
             let padded = Sweep.padded(size)
             for i in readers.indices {
                 memory.inputs[i] = readers[i].next(size, padded, memory.slot(i))
-                readers[i].ask(size)
+                readers[i].walk.ask(size)
             }
             if let positions = sweep.positions { hidePositions(positions, padded) }
             if hasIgnored { for i in readers.indices { hideIgnored(i, padded) } }
@@ -249,7 +236,7 @@ struct BlockWalk {
                     firstTemporary: readers.count + writers.count, memory: memory))
             for i in writers.indices {
                 writers[i]?.end(size)
-                writers[i]?.ask(size)
+                writers[i]?.walk.ask(size)
             }
             done += size
         }
@@ -300,20 +287,27 @@ private struct Walk {
     private let bytes: Int
     private let layout: Layout
     private let last: Int
+    private let isWritten: Bool
+    /// Elements are as kernels take them, or have to be converted.
+    private let isNative: Bool
     private var subscripts = Extents([0, 0, 0, 0, 0, 0])
     private var offset = 0
 
-    init(_ tensor: Tensor) {
+    init(_ tensor: Tensor, _ native: ElementType, isWritten: Bool) {
         data = tensor.data
         bytes = tensor.type.bytes
         layout = Layout(tensor)
         last = layout.shape.rank - 1
+        isNative = tensor.type == native
+        self.isWritten = isWritten
     }
 
     var address: UnsafeMutableRawPointer { data + offset * bytes }
     /// Stride of the innermost dimension, and how many elements of it are ahead.
     var stride: Int { layout.strides[last] }
     var run: Int { layout.shape[last] - subscripts[last] }
+    /// Whether kernels take so many elements, of so many with the padding, from where they are.
+    func isDirect(_ count: Int, _ padded: Int) -> Bool { isNative && stride == 1 && count == padded && run >= count }
 
     mutating func seek(_ index: Int) {
         var rest = index
@@ -330,8 +324,8 @@ private struct Walk {
 
     /// Asks for the block after the next, of so many elements. While a block is converted its memory has to be there; what
     /// is computed with the copy then leaves the memory idle, and the hardware does not foresee what comes after.
-    func ask(_ count: Int, isWritten: Bool) {
-        guard stride == 1 else { return }
+    func ask(_ count: Int) {
+        guard !isNative, stride == 1 else { return }
         let size = count * bytes
         csystem_prefetch(UInt(bitPattern: address) &+ UInt(bitPattern: size), Int64(size), isWritten ? 1 : 0)
     }
@@ -353,21 +347,17 @@ private struct Walk {
 /// Brings blocks of an operand: the memory itself where it is native and dense, else a widened copy.
 private struct Reader {
     var walk: Walk
-    private let isNative: Bool
-    private let type: ElementType
     private let nativeBytes: Int
     private let widen: @convention(c) (UnsafeRawPointer, Int, UnsafeMutableRawPointer, Int) -> Void
 
     init(_ tensor: Tensor, _ conversions: UnsafePointer<Conversions>, _ native: ElementType) {
-        walk = Walk(tensor)
-        type = tensor.type
-        isNative = tensor.type == native && walk.stride == 1
+        walk = Walk(tensor, native, isWritten: false)
         nativeBytes = native.bytes
         widen = conversions.pointee[tensor.type].widen
     }
 
     mutating func next(_ count: Int, _ padded: Int, _ scratch: UnsafeMutableRawPointer) -> UnsafeRawPointer {
-        if isNative, count == padded, walk.run >= count {
+        if walk.isDirect(count, padded) {
             let address = UnsafeRawPointer(walk.address)
             walk.advance(count)
             return address
@@ -383,10 +373,6 @@ private struct Reader {
         return UnsafeRawPointer(scratch)
     }
 
-    func ask(_ count: Int) {
-        if !isNative { walk.ask(count, isWritten: false) }
-    }
-
     /// Whole rows, each padded with zeros to the pitch.
     mutating func rows(_ count: Int, _ rows: Rows, _ scratch: UnsafeMutableRawPointer) -> UnsafeRawPointer {
         if rows.width == rows.pitch { return next(count * rows.width, count * rows.width, scratch) }
@@ -400,21 +386,19 @@ private struct Reader {
 /// Takes blocks of an output: straight into memory where it is native and dense, else through a narrowed copy.
 private struct Writer {
     var walk: Walk
-    private let isNative: Bool
     private let nativeBytes: Int
     private let narrow: @convention(c) (UnsafeRawPointer, UnsafeMutableRawPointer, Int, Int) -> Void
     private var pending: UnsafeMutableRawPointer?
 
     init(_ tensor: Tensor, _ conversions: UnsafePointer<Conversions>, _ native: ElementType) {
-        walk = Walk(tensor)
-        isNative = tensor.type == native && walk.stride == 1
+        walk = Walk(tensor, native, isWritten: true)
         nativeBytes = native.bytes
         // Outputs have floating types (validated), and those can be narrowed to.
         narrow = conversions.pointee[tensor.type].narrow.unsafelyUnwrapped
     }
 
     mutating func begin(_ count: Int, _ padded: Int, _ scratch: UnsafeMutableRawPointer) -> UnsafeMutableRawPointer {
-        let direct = isNative && count == padded && walk.run >= count
+        let direct = walk.isDirect(count, padded)
         pending = direct ? nil : scratch
         return direct ? walk.address : scratch
     }
@@ -422,10 +406,6 @@ private struct Writer {
     mutating func end(_ count: Int) {
         guard let scratch = pending else { return walk.advance(count) }
         drain(scratch, count)
-    }
-
-    func ask(_ count: Int) {
-        if !isNative { walk.ask(count, isWritten: true) }
     }
 
     mutating func end(_ count: Int, _ rows: Rows) {

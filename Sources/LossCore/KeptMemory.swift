@@ -35,6 +35,14 @@ enum KeptMemory {
         return block + header
     }
 
+    /// The same, for what a call computes in.
+    static func scratch(_ bytes: Int) throws(LossError) -> UnsafeMutableRawPointer {
+        guard let memory = take(bytes) else {
+            throw LossError(.outOfMemory, "no memory for \(bytes) bytes of scratch")
+        }
+        return memory
+    }
+
     static func giveBack(_ memory: UnsafeMutableRawPointer) {
         let block = memory - header
         if block.load(as: Int.self) <= largest {

@@ -28,7 +28,7 @@ public protocol Loss {
     /// The statistics that the sums of all groups make: those of the groups added up, if a loss does not say otherwise.
     func collect(_ sums: [Double], groups: Int) -> [Double]
     /// Appends what is not a sum (selections) to the sums of the whole batch.
-    func select(_ statistics: inout [Double], _ histograms: [UInt32]) throws(LossError)
+    func select(_ statistics: inout [Double], _ histograms: Histograms?) throws(LossError)
     func parts(_ statistics: [Double]) throws(LossError) -> Parts
     /// What `gradient` needs of the parts, where that depends on shapes and options alone: then one pass gives value and
     /// gradient.
@@ -68,7 +68,7 @@ extension Loss {
         return total
     }
 
-    public func select(_ statistics: inout [Double], _ histograms: [UInt32]) throws(LossError) {}
+    public func select(_ statistics: inout [Double], _ histograms: Histograms?) throws(LossError) {}
 
     /// The first phase: an array that depends on the inputs alone.
     public func statistics() throws(LossError) -> [Double] { try planned().statistics() }

@@ -24,12 +24,50 @@ struct Selection {
     }
 }
 
+/// Counts of digits of order keys: 2^digit bins in each histogram, and of these as many as there are workers, each of which
+/// clears its own before it counts.
+public final class Histograms {
+    private let memory: UnsafeMutablePointer<UInt32>
+    private let digit: Int
+    private let workers: Int
+    /// Bins of one worker.
+    private let bins: Int
+
+    /// Nil if there are none.
+    init?(_ count: Int, digit: Int, workers: Int) throws(LossError) {
+        guard count > 0 else { return nil }
+        (self.digit, self.workers) = (digit, workers)
+        bins = count << digit
+        memory = try KeptMemory.scratch(workers * bins * 4).assumingMemoryBound(to: UInt32.self)
+    }
+
+    deinit { KeptMemory.giveBack(memory) }
+
+    func counts(of worker: Int) -> UnsafeMutablePointer<UInt32> { memory + worker * bins }
+
+    /// All workers' count in a bin of histogram i.
+    subscript(i: Int, bin: Int) -> Int {
+        var count = 0
+        for worker in 0..<workers { count += Int(counts(of: worker)[i << digit + bin]) }
+        return count
+    }
+
+    func isEmpty(_ i: Int, _ bins: Range<Int>) -> Bool {
+        var any: UInt32 = 0
+        for worker in 0..<workers {
+            let counts = counts(of: worker) + i << digit
+            for bin in bins { any |= counts[bin] }
+        }
+        return any == 0
+    }
+}
+
 extension Sweep {
     /// The `k` largest of the values that `value` gives for a block, over the chunks of `within` (default: all).
     ///
-    /// `counted` may hold the first round's histogram, counted in an earlier pass.
+    /// `counted` may hold the first round's histogram, counted in an earlier pass, and says which it is.
     func selectLargest(
-        _ k: Int, within: Range<Int>? = nil, counted: [UInt32]? = nil, _ value: (Block) -> UnsafeRawPointer
+        _ k: Int, within: Range<Int>? = nil, counted: (Histograms?, Int) = (nil, 0), _ value: (Block) -> UnsafeRawPointer
     ) throws(LossError) -> Selection {
         let count = within == nil ? groups * groupSize : groupSize
         guard count <= Int(UInt32.max) else {
@@ -49,31 +87,37 @@ extension Sweep {
             let isLast = round == rounds - 1
             sweep.sums = isLast ? 1 : 0
             let above = prefix
-            let bins: [UInt32]
-            if round == 0, let counted {
-                bins = counted
-            } else {
+            var (histograms, first) = counted
+            if round > 0 || histograms == nil {
                 let result = try sweep.run(within: within) { b in
                     let v = value(b)
                     b.count(v, round: round, prefix: above, in: 0)
                     if isLast { b.kernels.sum_above(v, Int32(digit), above, b.padded, b.sums(0)) }
                 }
-                bins = result.histograms
+                (histograms, first) = (result.histograms, 0)
                 if isLast { selection.sum = result.sums[0] }
             }
-            var bin = bins.count - 1
-            while Int(bins[bin]) < remaining {
-                if isLast, bins[bin] > 0 {
-                    selection.sum += Double(bins[bin]) * kernels.value_of_key(prefix << digit | UInt64(bin))
+            guard let histograms else { return .none }
+            var bin = 1 << digit
+            while bin > 0 {
+                // Most bins are empty: those above all values, and nearly all of the last round.
+                if bin & 63 == 0, histograms.isEmpty(first, bin - 64..<bin) {
+                    bin -= 64
+                    continue
                 }
-                remaining -= Int(bins[bin])
                 bin -= 1
+                let here = histograms[first, bin]
+                guard here < remaining else { break }
+                if isLast, here > 0 {
+                    selection.sum += Double(here) * kernels.value_of_key(prefix << digit | UInt64(bin))
+                }
+                remaining -= here
             }
             prefix = prefix << digit | UInt64(bin)
             if isLast {
                 selection.threshold = kernels.value_of_key(prefix)
                 selection.sum += Double(remaining) * selection.threshold
-                let areAllTaken = Int(bins[bin]) == remaining
+                let areAllTaken = histograms[first, bin] == remaining
                 selection.last =
                     areAllTaken
                     ? .infinity
@@ -96,7 +140,7 @@ extension Sweep {
         }.chunkSums
         var chunk = 0
         var remaining = n
-        while Int(ties[chunk]) < remaining {
+        while chunk < ties.count - 1, Int(ties[chunk]) < remaining {
             remaining -= Int(ties[chunk])
             chunk += 1
         }

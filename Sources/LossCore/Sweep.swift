@@ -188,9 +188,9 @@ struct Sweep {
     var ringRows = 0
     /// Histograms of 2^digit bins, added over all groups.
     var histograms = 0
-    /// Bits of a selection's order keys that one round finds: few where counting elements takes less than clearing and
-    /// reading 65536 bins.
-    var digit: Int { groupSize <= Self.chunk ? 8 : 16 }
+    /// Bits of a selection's order keys that one round finds: few where counting elements once more takes less than clearing
+    /// and reading 65536 bins.
+    var digit: Int { groupSize <= 1 << 11 ? 8 : 16 }
     /// Whether inputs are checked: once a call is enough.
     var checksValues = false
 
@@ -243,7 +243,7 @@ struct Sweep {
         var sums: [Double] = []
         /// chunks × sums: what `sums` adds up.
         var chunkSums: [Double]
-        var histograms: [UInt32]
+        var histograms: Histograms?
     }
 
     /// Runs the body on every block, or on those of `within` (whole chunks of one group).
@@ -278,9 +278,9 @@ struct Sweep {
         guard isValid else { throw firstRefusedValue() }
 
         if chunks == 1 {
-            return Result(sums: chunkSums, chunkSums: chunkSums, histograms: workspace.histograms())
+            return Result(sums: chunkSums, chunkSums: chunkSums, histograms: workspace.histograms)
         }
-        var result = Result(chunkSums: chunkSums, histograms: workspace.histograms())
+        var result = Result(chunkSums: chunkSums, histograms: workspace.histograms)
         if sums > 0 {
             result.sums = [Double](repeating: 0, count: (within == nil ? groups : 1) * sums)
             for index in 0..<chunks {

@@ -176,7 +176,7 @@ public struct Balance: Sendable {
 
     /// Selects among one batch, and sets its count of batches to 1.
     func select(
-        _ s: inout [Double], at: Int, _ sweep: Sweep, counted: [UInt32]?, _ values: (Block) -> Values
+        _ s: inout [Double], at: Int, _ sweep: Sweep, counted: (Histograms?, Int), _ values: (Block) -> Values
     ) throws(LossError) -> Selection {
         s[at + 7] = 1
         let sums = s[at..<at + Self.sums]
@@ -394,8 +394,8 @@ public struct BalanceLoss: Loss {
 
     public func accumulate(_ b: Block) { term.accumulate(b, values(b), into: 0, histogram: 0) }
 
-    public func select(_ statistics: inout [Double], _ histograms: [UInt32]) throws(LossError) {
-        let selection = try term.select(&statistics, at: 0, plan.sweep, counted: histograms, values)
+    public func select(_ statistics: inout [Double], _ histograms: Histograms?) throws(LossError) {
+        let selection = try term.select(&statistics, at: 0, plan.sweep, counted: (histograms, 0), values)
         statistics += selection.entries
     }
 

@@ -181,15 +181,13 @@ public struct DBLoss: Loss {
         }
     }
 
-    public func select(_ statistics: inout [Double], _ histograms: [UInt32]) throws(LossError) {
-        // The shrink term's bins come first, then those of the binary term.
-        let bins = term.shrink.histograms << plan.sweep.digit
+    public func select(_ statistics: inout [Double], _ histograms: Histograms?) throws(LossError) {
         let shrink = try term.shrink.select(
-            &statistics, at: 0, plan.sweep, counted: Array(histograms[..<bins]), shrinkValues)
+            &statistics, at: 0, plan.sweep, counted: (histograms, 0), shrinkValues)
         statistics += shrink.entries
         if maps != nil, case .balance(let balance) = term.binary {
             let binary = try balance.select(
-                &statistics, at: binaryAt, plan.sweep, counted: Array(histograms[bins...]), binaryValues)
+                &statistics, at: binaryAt, plan.sweep, counted: (histograms, term.shrink.histograms), binaryValues)
             statistics += binary.entries
         }
     }

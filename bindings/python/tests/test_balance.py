@@ -89,6 +89,14 @@ def test_all_digits(main, ratio, kind):
 
 
 @pytest.mark.parametrize("kind", ["f64", "f32"])
+@pytest.mark.parametrize("side", [(32, 64), (1, 2049), (256, 256)], ids=["8 bits", "16 bits", "a chunk"])
+def test_digits_of_either_width(side, kind):
+    """Few elements are counted by 8 bits of their order at a time, more of them by 16."""
+    g, m = scene("binary", (1, *side))
+    check(kind, with_a_gap(kind, g, m, 3), g.astype(np.uint8), m.astype(np.uint8), "BCELoss", 3)
+
+
+@pytest.mark.parametrize("kind", ["f64", "f32"])
 @pytest.mark.parametrize("p", [0.1, 0.3, 0.999])
 @pytest.mark.parametrize("main", MAINS)
 def test_constant_maps(main, p, kind):
