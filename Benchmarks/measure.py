@@ -359,7 +359,7 @@ class Worker:
         todo = self.spec["studies"]
         for i, group in enumerate(studies.groups(tuple(todo["growth"]), tuple(todo["growing"]), self.spec["threads"])):
             text = f"{group.study}: {group.case} {group.points[-1].parameter if group.points else ''}"
-            self.say("progress", text=text, done=min(0.99, i / 50))
+            self.say("progress", text=text, done=min(0.99, i / 75))
             why = OVER if self.is_over else group.why
             if why:
                 self.say("study", study=group.study, case=group.case, points=[], why=why)

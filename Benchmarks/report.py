@@ -37,6 +37,7 @@ Row = dict[str, str]
 
 STUDIES = {
     "growth": "Cost as work grows: time per pixel, in units of that of 2^22 pixels",
+    "growth-serial": "The same on one thread, which is what small inputs have",
     "window": "Boundary: time by the windows θ0/θ, in units of the default's",
     "ratio": "Hard negatives: time by their ratio to the positives, in units of the default's",
     "threads": "Threads: time in units of that of one; 1/n would be perfect",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,16 +67,23 @@ def step(case: str, inputs: Inputs, threads: int, **options: Any) -> Callable[[]
     return call
 
 
+def _growth(study: str, case: str, growth: Sequence[int], threads: int) -> Iterator[Group]:
+    reference = step(case, inputs_of(case, 2**REFERENCE), threads)
+    for power in growth:
+        if not fits(case, 2**power):
+            yield Group(study, case, [], f"2^{power} pixels do not fit into the memory that is free")
+            continue
+        points = [Point(f"2^{REFERENCE}", reference, 2**REFERENCE, threads)]
+        points.append(Point(f"2^{power}", step(case, inputs_of(case, 2**power), threads), 2**power, threads))
+        yield Group(study, case, points)
+
+
 def groups(growth: tuple[int, ...], growing: tuple[str, ...], everyone: int) -> Iterator[Group]:
     for case in growing:
-        reference = step(case, inputs_of(case, 2**REFERENCE), everyone)
-        for power in growth:
-            if not fits(case, 2**power):
-                yield Group("growth", case, [], f"2^{power} pixels do not fit into the memory that is free")
-                continue
-            points = [Point(f"2^{REFERENCE}", reference, 2**REFERENCE, everyone)]
-            points.append(Point(f"2^{power}", step(case, inputs_of(case, 2**power), everyone), 2**power, everyone))
-            yield Group("growth", case, points)
+        yield from _growth("growth", case, growth, everyone)
+    if everyone > 1:
+        for case in growing:
+            yield from _growth("growth-serial", case, [power for power in growth if power < REFERENCE], 1)
     pixels = 2**21
     inputs = inputs_of("boundary", pixels)
     yield Group(

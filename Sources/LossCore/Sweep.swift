@@ -252,7 +252,7 @@ struct Sweep {
         let firstChunk = within.map { $0.lowerBound } ?? 0
         let chunks = within.map { $0.count } ?? groups * chunksPerGroup
         // Waking a thread costs as much as two chunks or so; strips are more work for each of their elements.
-        var isSmall = chunks < 4
+        var isSmall = chunks < 3
         if rows != nil, chunks > 1, isSmall { isSmall = groupSize <= 2 * Self.chunk / (groups * inputs.count) }
         let workers =
             isSmall

@@ -74,14 +74,14 @@ def numbers(name: str, value: Any, of: Callable[[str, Any], Any], kind: Any) -> 
     return ctypes.cast((kind * max(1, len(values)))(*values), ctypes.POINTER(kind)), len(values)
 
 
-def reference(descriptor: _abi.Tensor | None) -> Any:
-    return None if descriptor is None else ctypes.byref(descriptor)
-
-
 def invoke(function: Any, *arguments: Any, names: Mapping[str, str] = {}) -> None:
-    """Calls a function of the library, whose last parameter is the error, and raises what it refuses."""
+    """Calls a function of the library, whose last parameter is the error, and raises what it refuses.
+
+    Views become descriptors; those and other structs, pointers.
+    """
     error = _abi.Error()
-    _abi.check(function(*arguments, ctypes.byref(error)), error, names)
+    given = [a.descriptor() if type(a) is View else a for a in arguments]
+    _abi.check(function(*given, error), error, names)
 
 
 def evaluate(
@@ -97,18 +97,8 @@ def evaluate(
     parts = description.parts()
     if gradients is None:
         gradients = [None] * len(description.predictions)
-    tensors = [None if v is None else v.descriptor() for v in (*inputs, *gradients)]
-    split = len(inputs)
-    invoke(
-        getattr(_abi.lib, "segloss_" + description.name),
-        *map(reference, tensors[:split]),
-        ctypes.byref(options),
-        grad_output,
-        ctypes.byref(parts),
-        *map(reference, tensors[split:]),
-        ctypes.byref(execution),
-        names=names,
-    )
+    function = getattr(_abi.lib, "segloss_" + description.name)
+    invoke(function, *inputs, options, grad_output, parts, *gradients, execution, names=names)
     return parts
 
 
@@ -123,16 +113,8 @@ def items(
     names: Mapping[str, str] = {},
 ) -> None:
     """The values of a loss before their reduction, and the gradient with a factor for each."""
-    tensors = [None if v is None else v.descriptor() for v in (*inputs, grad_output, values, *gradients)]
-    split = len(inputs)
-    invoke(
-        getattr(_abi.lib, f"segloss_{description.name}_items"),
-        *map(reference, tensors[:split]),
-        ctypes.byref(options),
-        *map(reference, tensors[split:]),
-        ctypes.byref(execution),
-        names=names,
-    )
+    function = getattr(_abi.lib, f"segloss_{description.name}_items")
+    invoke(function, *inputs, options, grad_output, values, *gradients, execution, names=names)
 
 
 def output(name: str, like: View, out: Any) -> tuple[np.ndarray, View]:

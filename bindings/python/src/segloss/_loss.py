@@ -155,10 +155,10 @@ class Loss:
 
     def _views(self, ordered: tuple[Any, ...]) -> list[Any]:
         """A view of each argument, in C's order; None stays None where the argument is optional."""
-        predictions = len(self._description.predictions)
+        kinds = [prediction] * len(self._description.predictions) + [view] * len(self._description.constants)
         return [
-            None if value is None and name in self._optional else (prediction if i < predictions else view)(name, value)
-            for i, (name, value) in enumerate(zip(self._inputs(ordered), ordered))
+            None if value is None and name in self._optional else kind(name, value)
+            for kind, name, value in zip(kinds, self._inputs(ordered), ordered)
         ]
 
     def _pattern(self, ordered: tuple[Any, ...], channels_last: bool) -> tuple[Any, ...]:

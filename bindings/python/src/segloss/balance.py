@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 import numpy as np
@@ -169,10 +168,10 @@ class BalanceLoss(Loss):
         array, target = _call.output("out", inputs[0], None)
         _call.invoke(
             _abi.balance_map,
-            *(ctypes.byref(v.descriptor()) for v in inputs),
-            ctypes.byref(self._options),
-            ctypes.byref(target.descriptor()),
-            ctypes.byref(self._execution),
+            *inputs,
+            self._options,
+            target,
+            self._execution,
             names=self._names,
         )
         return array
@@ -184,10 +183,11 @@ class BalanceLoss(Loss):
         array, target = _call.output("out", inputs[0], out)
         _call.invoke(
             _abi.balance_map_backward,
-            *(ctypes.byref(v.descriptor()) for v in (*inputs, view("grad_output", grad_output))),
-            ctypes.byref(self._options),
-            ctypes.byref(target.descriptor()),
-            ctypes.byref(self._execution),
+            *inputs,
+            view("grad_output", grad_output),
+            self._options,
+            target,
+            self._execution,
             names=self._names,
         )
         return array

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -165,17 +164,15 @@ def ctpn_anchor_targets(
         )
     except (ValueError, MemoryError):
         raise ValueError(f"feature_size: {rows} x {columns} places with {count} anchors are too many") from None
-    tensors = [None if v is None else v.descriptor() for v in inputs]
-    outputs = [view(name, array).descriptor() for name, array in zip(result._fields, result)]
     generator = _generator(seed)
     _call.invoke(
         _abi.ctpn_anchor_targets,
-        *map(_call.reference, tensors),
+        *inputs,
         image_height,
         image_width,
-        ctypes.byref(options),
-        None if generator is None else ctypes.byref(generator),
-        *map(_call.reference, outputs),
+        options,
+        generator,
+        *(view(name, array) for name, array in zip(result._fields, result)),
         names={"image_height": "image_size", "image_width": "image_size", "rpn_labels": "feature_size"},
     )
     _put_back(generator, seed)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 import numpy as np
@@ -60,14 +59,7 @@ def db_step(prob: Any, thresh: Any, k: float = 50) -> np.ndarray:
     """
     p, t = prediction("prob", prob), prediction("thresh", thresh)
     array, target = _call.output("out", p, None)
-    _call.invoke(
-        _abi.db_step,
-        ctypes.byref(p.descriptor()),
-        ctypes.byref(t.descriptor()),
-        ctypes.byref(_abi.DBStepOptions(k=_call.number("k", k))),
-        ctypes.byref(target.descriptor()),
-        None,
-    )
+    _call.invoke(_abi.db_step, p, t, _abi.DBStepOptions(k=_call.number("k", k)), target, None)
     return array
 
 
@@ -104,12 +96,6 @@ def db_step_grad(prob: Any, thresh: Any, grad_output: Any, k: float = 50) -> tup
     """
     p, t, g = prediction("prob", prob), prediction("thresh", thresh), view("grad_output", grad_output)
     (grad_prob, target_prob), (grad_thresh, target_thresh) = (_call.output("out", p, None) for _ in range(2))
-    _call.invoke(
-        _abi.db_step_backward,
-        *(ctypes.byref(v.descriptor()) for v in (p, t, g)),
-        ctypes.byref(_abi.DBStepOptions(k=_call.number("k", k))),
-        ctypes.byref(target_prob.descriptor()),
-        ctypes.byref(target_thresh.descriptor()),
-        None,
-    )
+    options = _abi.DBStepOptions(k=_call.number("k", k))
+    _call.invoke(_abi.db_step_backward, p, t, g, options, target_prob, target_thresh, None)
     return grad_prob, grad_thresh

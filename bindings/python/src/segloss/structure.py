@@ -154,7 +154,7 @@ class StructureLoss(ItemLoss):
         names = [f"pred[{i}]" if is_list else "pred" for i in range(len(given))]
         outs = [f"out[{i}]" if is_list else "out" for i in range(len(given))]
         levels = [prediction(name, value) for name, value in zip(names, given)]
-        target = view("mask", mask).descriptor()
+        target = view("mask", mask)
         grads, targets = [], None
         if gradient:
             if not is_list or out is None:
@@ -170,13 +170,13 @@ class StructureLoss(ItemLoss):
             _abi.structure,
             self._array(levels),
             len(levels),
-            ctypes.byref(target),
-            ctypes.byref(self._options),
+            target,
+            self._options,
             grad_output,
-            ctypes.byref(parts),
+            parts,
             numbers,
             targets,
-            ctypes.byref(self._execution),
+            self._execution,
             names=self._program_names(len(levels) if is_list else 0),
         )
         found = {name: getattr(parts, name) for name in _abi.part_names(self._description)}
