@@ -210,6 +210,7 @@ public struct PlannedLoss<L: Loss> {
 
     private func swept(_ sweep: Sweep, _ loss: L, _ body: (Block) -> Void) throws(LossError) -> [Double] {
         let result = try sweep.run(body)
+        defer { result.histograms?.free() }
         var statistics = loss.collect(result.sums, groups: sweep.groups)
         try loss.select(&statistics, result.histograms)
         return statistics

@@ -25,8 +25,8 @@ struct Selection {
 }
 
 /// Counts of digits of order keys: 2^digit bins in each histogram, and of these as many as there are workers, each of which
-/// clears its own before it counts.
-public final class Histograms {
+/// clears its own before it counts. Whose sweep made them gives their memory back.
+public struct Histograms {
     private let memory: UnsafeMutablePointer<UInt32>
     private let digit: Int
     private let workers: Int
@@ -41,7 +41,7 @@ public final class Histograms {
         memory = try KeptMemory.scratch(workers * bins * 4).assumingMemoryBound(to: UInt32.self)
     }
 
-    deinit { KeptMemory.giveBack(memory) }
+    func free() { KeptMemory.giveBack(memory) }
 
     func counts(of worker: Int) -> UnsafeMutablePointer<UInt32> { memory + worker * bins }
 
@@ -88,13 +88,16 @@ extension Sweep {
             sweep.sums = isLast ? 1 : 0
             let above = prefix
             var (histograms, first) = counted
+            var own: Histograms?
+            defer { own?.free() }
             if round > 0 || histograms == nil {
                 let result = try sweep.run(within: within) { b in
                     let v = value(b)
                     b.count(v, round: round, prefix: above, in: 0)
                     if isLast { b.kernels.sum_above(v, Int32(digit), above, b.padded, b.sums(0)) }
                 }
-                (histograms, first) = (result.histograms, 0)
+                own = result.histograms
+                (histograms, first) = (own, 0)
                 if isLast { selection.sum = result.sums[0] }
             }
             guard let histograms else { return .none }

@@ -243,6 +243,7 @@ struct Sweep {
         var sums: [Double] = []
         /// chunks × sums: what `sums` adds up.
         var chunkSums: [Double]
+        /// The caller's to free.
         var histograms: Histograms?
     }
 
@@ -252,8 +253,8 @@ struct Sweep {
         let firstChunk = within.map { $0.lowerBound } ?? 0
         let chunks = within.map { $0.count } ?? groups * chunksPerGroup
         // Waking a thread costs as much as two chunks or so; strips are more work for each of their elements.
-        var isSmall = chunks < 3
-        if rows != nil, chunks > 1, isSmall { isSmall = groupSize <= 2 * Self.chunk / (groups * inputs.count) }
+        let elements = within == nil ? groups * groupSize : min(groupSize, chunks * Self.chunk)
+        let isSmall = elements <= 2 * Self.chunk / (rows == nil ? 1 : max(1, inputs.count))
         let workers =
             isSmall
             ? 1 : min(chunks, execution.threads > 0 ? min(execution.threads, Threads.maximum) : Threads.available)
@@ -275,7 +276,10 @@ struct Sweep {
             if isOneBlock, chunks == 1 { return oneBlock(workspace.memory(of: 0), into: chunkSums.baseAddress, body) }
             return run(chunks, from: firstChunk, workers, workspace, into: chunkSums.baseAddress, body)
         }
-        guard isValid else { throw firstRefusedValue() }
+        guard isValid else {
+            workspace.histograms?.free()
+            throw firstRefusedValue()
+        }
 
         if chunks == 1 {
             return Result(sums: chunkSums, chunkSums: chunkSums, histograms: workspace.histograms)

@@ -23,11 +23,6 @@ def length(name, options, shape):
     return width * columns * (shape[0] if classes.per_sample else 1)
 
 
-def call(function, views, options, execution, *arguments):
-    tensors = [None if v is None else v.descriptor() for v in views]
-    _call.invoke(function, *map(_call.reference, tensors), ctypes.byref(options), *arguments, ctypes.byref(execution))
-
-
 def statistics(entry, inputs):
     loss = entry.make()
     options, ordered = loss._options, loss._bound(**inputs)[1]
@@ -35,7 +30,8 @@ def statistics(entry, inputs):
     name = loss._description.name
     array = np.full(length(name, options, views[0].shape), np.nan)
     pointer = array.ctypes.data_as(ctypes.POINTER(ctypes.c_double))
-    call(getattr(_abi.lib, f"segloss_{name}_statistics"), views, options, loss._execution, pointer, len(array))
+    function = getattr(_abi.lib, f"segloss_{name}_statistics")
+    _call.invoke(function, *views, options, pointer, len(array), loss._execution)
     return array
 
 
@@ -47,18 +43,9 @@ def finish(entry, inputs, array, grad_output):
     description = loss._description
     pointer, parts = array.ctypes.data_as(ctypes.POINTER(ctypes.c_double)), description.parts()
     grad = np.empty(views[0].shape, views[0].dtype)
-    target = _tensor.view("out", grad).descriptor()
-    call(
-        getattr(_abi.lib, f"segloss_{description.name}_finish"),
-        views,
-        options,
-        loss._execution,
-        pointer,
-        len(array),
-        grad_output,
-        ctypes.byref(parts),
-        ctypes.byref(target),
-    )
+    target = _tensor.view("out", grad)
+    function = getattr(_abi.lib, f"segloss_{description.name}_finish")
+    _call.invoke(function, *views, options, pointer, len(array), grad_output, parts, target, loss._execution)
     return loss._numbers(parts), grad
 
 
