@@ -288,7 +288,7 @@ private struct Walk {
     private let layout: Layout
     private let last: Int
     private let isWritten: Bool
-    /// Elements are as kernels take them, or have to be converted.
+    /// Elements have the type that kernels take; others are converted.
     private let isNative: Bool
     private var subscripts = Extents([0, 0, 0, 0, 0, 0])
     private var offset = 0

@@ -27,7 +27,7 @@ struct Selection {
 /// Counts of digits of order keys: 2^digit bins in each histogram, and of these as many as there are workers, each of which
 /// clears its own before it counts. Whose sweep made them gives their memory back.
 public struct Histograms {
-    private let memory: UnsafeMutablePointer<UInt32>
+    private var memory: UnsafeMutablePointer<UInt32>
     private let digit: Int
     private let workers: Int
     /// Bins of one worker.
@@ -45,17 +45,24 @@ public struct Histograms {
 
     func counts(of worker: Int) -> UnsafeMutablePointer<UInt32> { memory + worker * bins }
 
-    /// All workers' count in a bin of histogram i.
-    subscript(i: Int, bin: Int) -> Int {
+    /// The same memory from histogram i on.
+    func dropFirst(_ i: Int) -> Histograms {
+        var rest = self
+        rest.memory += i << digit
+        return rest
+    }
+
+    /// All workers' count in a bin of the first histogram.
+    subscript(bin: Int) -> Int {
         var count = 0
-        for worker in 0..<workers { count += Int(counts(of: worker)[i << digit + bin]) }
+        for worker in 0..<workers { count += Int(counts(of: worker)[bin]) }
         return count
     }
 
-    func isEmpty(_ i: Int, _ bins: Range<Int>) -> Bool {
+    func isEmpty(_ bins: Range<Int>) -> Bool {
         var any: UInt32 = 0
         for worker in 0..<workers {
-            let counts = counts(of: worker) + i << digit
+            let counts = counts(of: worker)
             for bin in bins { any |= counts[bin] }
         }
         return any == 0
@@ -65,9 +72,9 @@ public struct Histograms {
 extension Sweep {
     /// The `k` largest of the values that `value` gives for a block, over the chunks of `within` (default: all).
     ///
-    /// `counted` may hold the first round's histogram, counted in an earlier pass, and says which it is.
+    /// `counted` may hold the first round's histogram, counted in an earlier pass.
     func selectLargest(
-        _ k: Int, within: Range<Int>? = nil, counted: (Histograms?, Int) = (nil, 0), _ value: (Block) -> UnsafeRawPointer
+        _ k: Int, within: Range<Int>? = nil, counted: Histograms? = nil, _ value: (Block) -> UnsafeRawPointer
     ) throws(LossError) -> Selection {
         let count = within == nil ? groups * groupSize : groupSize
         guard count <= Int(UInt32.max) else {
@@ -87,29 +94,27 @@ extension Sweep {
             let isLast = round == rounds - 1
             sweep.sums = isLast ? 1 : 0
             let above = prefix
-            var (histograms, first) = counted
             var own: Histograms?
             defer { own?.free() }
-            if round > 0 || histograms == nil {
+            if round > 0 || counted == nil {
                 let result = try sweep.run(within: within) { b in
                     let v = value(b)
                     b.count(v, round: round, prefix: above, in: 0)
                     if isLast { b.kernels.sum_above(v, Int32(digit), above, b.padded, b.sums(0)) }
                 }
                 own = result.histograms
-                (histograms, first) = (own, 0)
                 if isLast { selection.sum = result.sums[0] }
             }
-            guard let histograms else { return .none }
+            guard let histograms = own ?? counted else { return .none }
             var bin = 1 << digit
             while bin > 0 {
                 // Most bins are empty: those above all values, and nearly all of the last round.
-                if bin & 63 == 0, histograms.isEmpty(first, bin - 64..<bin) {
+                if bin & 63 == 0, histograms.isEmpty(bin - 64..<bin) {
                     bin -= 64
                     continue
                 }
                 bin -= 1
-                let here = histograms[first, bin]
+                let here = histograms[bin]
                 guard here < remaining else { break }
                 if isLast, here > 0 {
                     selection.sum += Double(here) * kernels.value_of_key(prefix << digit | UInt64(bin))
@@ -120,7 +125,7 @@ extension Sweep {
             if isLast {
                 selection.threshold = kernels.value_of_key(prefix)
                 selection.sum += Double(remaining) * selection.threshold
-                let areAllTaken = histograms[first, bin] == remaining
+                let areAllTaken = histograms[bin] == remaining
                 selection.last =
                     areAllTaken
                     ? .infinity

@@ -176,7 +176,7 @@ public struct Balance: Sendable {
 
     /// Selects among one batch, and sets its count of batches to 1.
     func select(
-        _ s: inout [Double], at: Int, _ sweep: Sweep, counted: (Histograms?, Int), _ values: (Block) -> Values
+        _ s: inout [Double], at: Int, _ sweep: Sweep, counted: Histograms?, _ values: (Block) -> Values
     ) throws(LossError) -> Selection {
         s[at + 7] = 1
         let sums = s[at..<at + Self.sums]
@@ -395,7 +395,7 @@ public struct BalanceLoss: Loss {
     public func accumulate(_ b: Block) { term.accumulate(b, values(b), into: 0, histogram: 0) }
 
     public func select(_ statistics: inout [Double], _ histograms: Histograms?) throws(LossError) {
-        let selection = try term.select(&statistics, at: 0, plan.sweep, counted: (histograms, 0), values)
+        let selection = try term.select(&statistics, at: 0, plan.sweep, counted: histograms, values)
         statistics += selection.entries
     }
 

@@ -182,12 +182,12 @@ public struct DBLoss: Loss {
     }
 
     public func select(_ statistics: inout [Double], _ histograms: Histograms?) throws(LossError) {
-        let shrink = try term.shrink.select(
-            &statistics, at: 0, plan.sweep, counted: (histograms, 0), shrinkValues)
+        let shrink = try term.shrink.select(&statistics, at: 0, plan.sweep, counted: histograms, shrinkValues)
         statistics += shrink.entries
         if maps != nil, case .balance(let balance) = term.binary {
             let binary = try balance.select(
-                &statistics, at: binaryAt, plan.sweep, counted: (histograms, term.shrink.histograms), binaryValues)
+                &statistics, at: binaryAt, plan.sweep, counted: histograms?.dropFirst(term.shrink.histograms),
+                binaryValues)
             statistics += binary.entries
         }
     }
