@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from catalog import CATALOG, LOSSES
+from segloss import _tensor
 from support import LAYOUTS, PREDICTION_TYPES, SMALL, assert_same_bits
 
 # Rows longer than a block, an image longer than a chunk; and one that fits into neither.
@@ -80,3 +81,13 @@ def test_inputs_are_never_written(entry):
         before = {k: v.tobytes() for k, v in inputs.items()}
         entry.run(inputs)
         assert {k: v.tobytes() for k, v in inputs.items()} == before
+
+
+@pytest.mark.parametrize("find", [_tensor.address, _tensor._address_asked], ids=["read", "asked"])
+def test_where_the_elements_are(find, tmp_path):
+    """Of arrays of every kind, as numpy says it; the second way is for interpreters other than CPython."""
+    base = np.arange(24.0).reshape(4, 6)
+    mapped = np.memmap(tmp_path / "mapped", np.float32, "w+", shape=(8,))
+    kinds = [base, base[1:, 2:], base[::-1], base.T, np.zeros(()), base[:0], np.zeros(0), mapped]
+    for array in [*kinds, np.ma.masked_array(base, base > 3), base.view(np.recarray), np.frombuffer(b"abc", np.uint8)]:
+        assert find(array) == array.__array_interface__["data"][0]

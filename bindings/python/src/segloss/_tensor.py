@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -168,7 +169,28 @@ def _numpy_view(name: str, array: np.ndarray, writable: bool) -> View:
         if writable:
             raise ValueError(f"{name}: strides {array.strides} are not multiples of the element size {array.itemsize}")
         return _numpy_view(name, np.ascontiguousarray(array), writable)
-    return View(name, array, array.ctypes.data, layout)
+    return View(name, array, address(array), layout)
+
+
+def _address_asked(array: np.ndarray) -> int:
+    return array.ctypes.data
+
+
+def _address_read(array: np.ndarray) -> int:
+    return ctypes.c_void_p.from_address(id(array) + object.__basicsize__).value or 0
+
+
+def _address_reader() -> Callable[[np.ndarray], int]:
+    # The address is right behind the object's header, where PyArray_DATA of numpy's C interface reads it. Read there too, it is
+    # found in a tenth of the 1.6 us that asking takes: with three arrays to a call, a quarter of the call.
+    samples = [np.zeros(4)[i:] for i in range(3)]
+    if sys.implementation.name == "cpython" and all(_address_read(a) == _address_asked(a) for a in samples):
+        return _address_read
+    return _address_asked
+
+
+# Where the elements of an array are.
+address = _address_reader()
 
 
 class _DLTensor(ctypes.Structure):
