@@ -42,9 +42,9 @@ def pages(case: str, count: int) -> Inputs:
 
 
 def inputs_of(case: str, pixels: int) -> Inputs:
-    """Pages until there are as many pixels; 16 different ones at most."""
+    """Pages until there are as many pixels; 32 different ones at most."""
     count = pixels // PAGE**2
-    return {name: np.concatenate([a] * -(-count // len(a)))[:count] for name, a in pages(case, min(count, 16)).items()}
+    return {name: np.concatenate([a] * -(-count // len(a)))[:count] for name, a in pages(case, min(count, 32)).items()}
 
 
 def fits(case: str, pixels: int) -> bool:
