@@ -2,60 +2,57 @@ import KernelTable
 
 // The structure loss: windows of a plane, a row at a time, and the sums of a row.
 
-/// sums[j] += entering[j] − leaving[j], in float64; nil counts as 0.
+/// sums[j] += entering[j] − leaving[j], in the type that `load` gives; nil counts as 0.
 @inline(__always)
-func columnSums<V: Vector>(_: V.Type, _ sums: Sums, _ entering: In?, _ leaving: In?, _ n: Int) {
+func columnSums<A: Vector>(_ sums: Out, _ entering: In?, _ leaving: In?, _ n: Int, _ load: (In, Int) -> A) {
     let columns = In(sums)
-    let out = Out(sums)
     if let entering, let leaving {
-        map(out, n) { i in V64.load(columns, i) + V.loadWide(entering, i) - V.loadWide(leaving, i) }
+        map(sums, n) { i in A.load(columns, i) + load(entering, i) - load(leaving, i) }
     } else if let entering {
-        map(out, n) { i in V64.load(columns, i) + V.loadWide(entering, i) }
+        map(sums, n) { i in A.load(columns, i) + load(entering, i) }
     } else if let leaving {
-        map(out, n) { i in V64.load(columns, i) - V.loadWide(leaving, i) }
+        map(sums, n) { i in A.load(columns, i) - load(leaving, i) }
     }
 }
 
-/// w = 1 + gain·|mean of y over the window − y| along a row, 0 from `count` on.
+/// w = 1 + gain·|mean of y over the window − y| along a row, 0 from `count` on; sums are of type A.
 ///
 /// Sums of sixteen neighbours, which are sums of four sums of four, carry a window on by sixteen columns:
 /// S[j+16] = S[j] + s16[j+r+1] − s16[j−r]. Whole vectors from memory, without a shuffle or a chain from column to column.
 /// `columns` has zeros around it, and so has `sixteens`; `fours` and `sixteens` are where column 0 would be.
 @inline(__always)
-func structureWeights<V: Vector>(
-    _: V.Type, _ columns: UnsafePointer<Double>, _ fours: Sums, _ sixteens: Sums, _ radius: Int, _ y: In,
-    _ widths: UnsafePointer<Double>?, _ divisor: Double, _ gain: Double, _ count: Int, _ out: Out, _ n: Int
+func structureWeights<V: Vector, A: Vector>(
+    _ columns: In, _ fours: Out, _ sixteens: Out, _ radius: Int, _ y: In, _ widths: In?, _ divisor: Double,
+    _ gain: Double, _ count: Int, _ out: Out, _ n: Int, _ rounded: (A) -> V
 ) {
-    let column = In(columns)
+    @inline(__always) func four(_ from: In, _ j: Int, _ step: Int) -> A {
+        (A.load(from, j) + A.load(from, j &+ step)) + (A.load(from, j &+ 2 &* step) + A.load(from, j &+ 3 &* step))
+    }
     var j = -16
     while j < n &+ 16 {
-        let a = V64.load(column, j) + V64.load(column, j &+ 1)
-        let b = V64.load(column, j &+ 2) + V64.load(column, j &+ 3)
-        (a + b).store(Out(fours), j)
+        four(columns, j, 1).store(fours, j)
         j &+= 16
     }
     j = -16
     while j < n {
-        let a = V64.load(In(fours), j) + V64.load(In(fours), j &+ 4)
-        let b = V64.load(In(fours), j &+ 8) + V64.load(In(fours), j &+ 12)
-        (a + b).store(Out(sixteens), j)
+        four(In(fours), j, 4).store(sixteens, j)
         j &+= 16
     }
 
-    var sum = V64(0)
-    let entering = In(sixteens + (radius &- 15))
-    let leaving = In(sixteens - (radius &+ 16))
-    @inline(__always) func advance(_ j: Int) { sum = sum + (V64.load(entering, j) - V64.load(leaving, j)) }
+    var sum = A(0)
+    @inline(__always) func advance(_ j: Int) {
+        sum = sum + (A.load(In(sixteens), j &+ (radius &- 15)) - A.load(In(sixteens), j &- (radius &+ 16)))
+    }
     j = -((radius &+ 15) & ~15)
     while j < 0 {
         advance(j)
         j &+= 16
     }
     let gain = V(gain)
-    @inline(__always) func weights(_ mean: (V64, Int) -> V64) {
+    @inline(__always) func weights(_ mean: (A, Int) -> A) {
         @inline(__always) func weight(_ j: Int) -> V {
             advance(j)
-            return V(1).fma(gain, (V(narrowing: mean(sum, j)) - V.load(y, j)).magnitude)
+            return V(1).fma(gain, (rounded(mean(sum, j)) - V.load(y, j)).magnitude)
         }
         j = 0
         while j < n &- 32 {
@@ -67,12 +64,14 @@ func structureWeights<V: Vector>(
             j &+= 16
         }
     }
-    let divisor = V64(divisor)
+    let divisor = A(divisor)
     if let widths {
-        weights { sum, j in sum / (divisor * V64.load(In(widths), j)) }
+        weights { sum, j in sum / (divisor * A.load(widths, j)) }
+    } else if A.bytes == 4 {
+        weights { sum, _ in sum / divisor }
     } else {
-        // The quotient, rounded as a division would: what is lost by multiplying comes back.
-        let inverse = V64(1) / divisor
+        // The quotient, rounded as a division would, which takes longer: what is lost by multiplying comes back.
+        let inverse = A(1) / divisor
         weights { sum, _ in
             let quotient = sum * inverse
             return quotient.fma(sum.fma(-quotient, divisor), inverse)

@@ -78,8 +78,14 @@ public func kernelTable() -> KernelTable {
             selected: { selected(V32.self, $0, $1, $2, $3, $4, $5) },
             ohem_pool: { ohemPool(V32.self, $0, $1, $2, $3, $4, $5, $6) },
             ohem_mask: { ohemMask(V32.self, $0, $1, $2, $3, $4, $5) },
-            column_sums: { columnSums(V32.self, $0, $1, $2, $3) },
-            window_weights: { structureWeights(V32.self, $0, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10) },
+            column_sums: {
+                $4 ? columnSums($0, $1, $2, $3, V32.load) : columnSums($0, $1, $2, $3, V32.loadWide)
+            },
+            window_weights: {
+                $11
+                    ? structureWeights($0, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10) { (mean: V32) in mean }
+                    : structureWeights($0, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, V32.init(narrowing:))
+            },
             structure: { structureSums(V32.self, $0, $1, $2, $3, $4, $5) },
             structure_gradient: { structureGradient(V32.self, $0, $1, $2, $3, $4, $5, $6, $7, $8) },
             structure_pixels: { structurePixels(V32.self, $0, $1, $2, $3, $4, $5) },
@@ -171,8 +177,12 @@ public func kernelTable() -> KernelTable {
             selected: { selected(V64.self, $0, $1, $2, $3, $4, $5) },
             ohem_pool: { ohemPool(V64.self, $0, $1, $2, $3, $4, $5, $6) },
             ohem_mask: { ohemMask(V64.self, $0, $1, $2, $3, $4, $5) },
-            column_sums: { columnSums(V64.self, $0, $1, $2, $3) },
-            window_weights: { structureWeights(V64.self, $0, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10) },
+            column_sums: { sums, entering, leaving, n, _ in columnSums(sums, entering, leaving, n, V64.load) },
+            window_weights: { columns, fours, sixteens, radius, y, widths, divisor, gain, count, out, n, _ in
+                structureWeights(columns, fours, sixteens, radius, y, widths, divisor, gain, count, out, n) {
+                    (mean: V64) in mean
+                }
+            },
             structure: { structureSums(V64.self, $0, $1, $2, $3, $4, $5) },
             structure_gradient: { structureGradient(V64.self, $0, $1, $2, $3, $4, $5, $6, $7, $8) },
             structure_pixels: { structurePixels(V64.self, $0, $1, $2, $3, $4, $5) },

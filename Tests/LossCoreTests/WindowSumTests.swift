@@ -9,19 +9,26 @@ final class WindowSumTests: XCTestCase {
     private func weights<T: BinaryFloatingPoint>(
         _ kernels: Kernels, _ columns: [Double], radius: Int, divisor: Double, widths: [Double]? = nil, as: T.Type
     ) -> [T] {
+        weights(kernels, columns, radius: radius, divisor: divisor, widths: widths, sumsAs: Double.self, as: T.self)
+    }
+
+    private func weights<S: BinaryFloatingPoint, T: BinaryFloatingPoint>(
+        _ kernels: Kernels, _ columns: [Double], radius: Int, divisor: Double, widths: [Double]? = nil,
+        sumsAs: S.Type, as: T.Type
+    ) -> [T] {
         let count = columns.count
         let n = Sweep.padded(count)
-        let column = Buffer([Double](repeating: 0, count: 16 + n + 48))
-        for (j, value) in columns.enumerated() { column.memory[16 + j] = value }
-        let fours = Buffer([Double](repeating: 0, count: 16 + n + 32))
-        let sixteens = Buffer([Double](repeating: 0, count: 2 * radius + 32 + n + radius + 16))
+        let column = Buffer([S](repeating: 0, count: 16 + n + 48))
+        for (j, value) in columns.enumerated() { column.memory[16 + j] = S(value) }
+        let fours = Buffer([S](repeating: 0, count: 16 + n + 32))
+        let sixteens = Buffer([S](repeating: 0, count: 2 * radius + 32 + n + radius + 16))
         let y = Buffer([T](repeating: 0, count: n))
         let out = Buffer([T](repeating: 7, count: n))
-        let width = widths.map { Buffer($0 + [Double](repeating: 1, count: n - count)) }
+        let width = widths.map { Buffer($0.map { S($0) } + [S](repeating: 1, count: n - count)) }
         kernels.window_weights(
             column.memory.baseAddress! + 16, fours.memory.baseAddress! + 16,
             sixteens.memory.baseAddress! + 2 * radius + 32, radius, y.memory.baseAddress!, width?.memory.baseAddress,
-            divisor, 1, count, out.memory.baseAddress!, n)
+            divisor, 1, count, out.memory.baseAddress!, n, S.self == Float.self)
         XCTAssertTrue(out.values[count...].allSatisfy { $0 == 0 }, "columns that pad a row weigh something")
         return Array(out.values[..<count])
     }
@@ -41,6 +48,14 @@ final class WindowSumTests: XCTestCase {
                     // The sums are exact: all that rounds is a quotient, its type and the 1.
                     let single = weights(table.f32, columns, radius: radius, divisor: divisor, as: Float.self)
                     XCTAssertEqual(single, sums.map { 1 + Float($0 / divisor) }, "\(count), \(radius), \(level.name)")
+                    for (divisor, widths) in [(divisor, nil), (31, widths)] {
+                        let wide = weights(
+                            table.f32, columns, radius: radius, divisor: divisor, widths: widths, as: Float.self)
+                        let narrow = weights(
+                            table.f32, columns, radius: radius, divisor: divisor, widths: widths, sumsAs: Float.self,
+                            as: Float.self)
+                        XCTAssertEqual(narrow, wide, "\(count), \(radius), \(level.name)")
+                    }
                     let double = weights(table.f64, columns, radius: radius, divisor: divisor, as: Double.self)
                     XCTAssertEqual(double, sums.map { 1 + $0 / divisor }, "\(count), \(radius), \(level.name)")
                     let inside = weights(
@@ -62,9 +77,9 @@ final class WindowSumTests: XCTestCase {
             for i in 0..<50 {
                 kernels.column_sums(
                     sums.memory.baseAddress!, memory[i].memory.baseAddress!,
-                    i >= 7 ? UnsafeRawPointer(memory[i - 7].memory.baseAddress!) : nil, 64)
+                    i >= 7 ? UnsafeRawPointer(memory[i - 7].memory.baseAddress!) : nil, 64, false)
             }
-            for i in 43..<50 { kernels.column_sums(sums.memory.baseAddress!, nil, memory[i].memory.baseAddress!, 64) }
+            for i in 43..<50 { kernels.column_sums(sums.memory.baseAddress!, nil, memory[i].memory.baseAddress!, 64, false) }
             // Fifty sums of numbers below 8, half a unit of 2^-50 each.
             XCTAssertTrue(sums.values.allSatisfy { abs($0) <= 100 * 0x1p-51 }, level.name.description)
         }

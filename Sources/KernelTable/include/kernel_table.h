@@ -147,11 +147,13 @@ typedef struct {
 
   /* Structure: means over square windows, a row at a time. sums += entering - leaving (NULL: 0) down the columns; then
      out = 1 + gain*|mean - y| for the first `count` columns, 0 after; the mean is over `divisor` elements, times widths where
-     given. columns, fours and sixteens are float64, point at column 0 and lie in zeros: 16 before and 48 after n; 16 and
-     32; 2*radius + 32 and radius + 16. fours and sixteens are scratch. */
-  void (*column_sums)(double *sums, const void *_Nullable entering, const void *_Nullable leaving, long n);
-  void (*window_weights)(const double *columns, double *fours, double *sixteens, long radius, const void *y,
-                         const double *_Nullable widths, double divisor, double gain, long count, void *out, long n);
+     given. columns, fours, sixteens and widths are float64, or of the elements' type if narrow: the same result of whole
+     numbers whose sums are. They point at column 0 and lie in zeros: 16 before and 48 after n; 16 and 32; 2*radius + 32 and
+     radius + 16. fours and sixteens are scratch. */
+  void (*column_sums)(void *sums, const void *_Nullable entering, const void *_Nullable leaving, long n, bool narrow);
+  void (*window_weights)(const void *columns, void *fours, void *sixteens, long radius, const void *y,
+                         const void *_Nullable widths, double divisor, double gain, long count, void *out, long n,
+                         bool narrow);
   /* p = sigmoid(x): overlap under w as above, and sum of the cross-entropy times m;
      out = w*(a*y + b)*p*(1-p) + (c + d*w)*(p-y) */
   void (*structure)(const void *x, const void *y, const void *w, const void *_Nullable m, long n, double *sums);

@@ -101,14 +101,17 @@ public struct StructureLoss: ItemLoss {
     }
 
     /// Runs `body(row, y, w)` on every row of a strip. The sums down the columns start anew in each strip, of zeros and ones
-    /// they are exact, and what is not a number stays in its plane.
+    /// they are exact, in float32 too, and what is not a number stays in its plane.
     private func eachRow(_ b: Block, _ body: (Int, UnsafeRawPointer, UnsafeRawPointer) -> Void) {
         guard let geometry = b.geometry else { return }
         let n = geometry.pitch
         let kernels = b.kernels
         let mask = b.input(levels.count)
-        let loaded = b.rows(withHalo: reach).lowerBound
-        func y(_ row: Int) -> UnsafeRawPointer { b.row(row - loaded, of: mask) }
+        let loaded = b.rows(withHalo: reach)
+        func y(_ row: Int) -> UnsafeRawPointer { b.row(row - loaded.lowerBound, of: mask) }
+        // A window of ones must be a number of float32, all of which are whole up to there.
+        let isNarrow =
+            term.countsPadding && term.kernelSize < 1 << 12 && loaded.allSatisfy { kernels.is_binary(y($0), n) }
 
         // Each in its zeros, as the kernels want them.
         let columns = b.temporary(0).assumingMemoryBound(to: Double.self) + 16
@@ -129,16 +132,17 @@ public struct StructureLoss: ItemLoss {
         for row in b.rows.lowerBound..<b.rows.upperBound {
             if row == b.rows.lowerBound {
                 for entering in max(0, row - reach)...min(height - 1, row + reach) {
-                    kernels.column_sums(columns, y(entering), nil, n)
+                    kernels.column_sums(columns, y(entering), nil, n, isNarrow)
                 }
             } else {
                 kernels.column_sums(
-                    columns, row + reach < height ? y(row + reach) : nil, row - reach > 0 ? y(row - reach - 1) : nil, n)
+                    columns, row + reach < height ? y(row + reach) : nil, row - reach > 0 ? y(row - reach - 1) : nil, n,
+                    isNarrow)
             }
             let rows = min(height - 1, row + reach) - max(0, row - reach) + 1
             let divisor = term.countsPadding ? Double(term.kernelSize) * Double(term.kernelSize) : Double(rows)
             kernels.window_weights(
-                columns, fours, sixteens, radius, y(row), widths, divisor, term.gain, width, weights, n)
+                columns, fours, sixteens, radius, y(row), widths, divisor, term.gain, width, weights, n, isNarrow)
             body(row - b.rows.lowerBound, y(row), UnsafeRawPointer(weights))
         }
     }

@@ -93,6 +93,18 @@ def test_soft_masks_do_not_drift(shape, kind):
 
 
 @pytest.mark.parametrize("kind", ["f64", "f32"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_masks_that_are_soft_in_places(variant, kind):
+    """Strips of zeros and ones are summed in the elements' type, others in float64, and a strip sees rows of the next."""
+    rng = np.random.default_rng(5)
+    x, y = 4 * rng.standard_normal(STRIPS), blobs(rng, STRIPS)
+    for rows in (slice(-1, None), slice(0, 1), slice(STRIPS[2] // 2, STRIPS[2] // 2 + 1)):
+        soft = y.copy()
+        soft[:, :, rows] = rng.random(soft[:, :, rows].shape)
+        both(x, soft, kind, variant=variant)
+
+
+@pytest.mark.parametrize("kind", ["f64", "f32"])
 @pytest.mark.parametrize("value", [0.0, 1.0, 0.1])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_constant_maps(variant, value, kind):
