@@ -90,7 +90,7 @@ def groups(growth: tuple[int, ...], growing: tuple[str, ...], everyone: int) -> 
         "window", "boundary",
         [
             Point(f"{a}/{b}", step("boundary", inputs, everyone, theta0=a, theta=b), pixels, everyone)
-            for a, b in ((3, 5), (3, 31), (31, 31))
+            for a, b in ((3, 5), (3, 31), (31, 31), (63, 63))
         ],
     )  # fmt: skip
     inputs = inputs_of("db-bce", pixels)
