@@ -2,9 +2,16 @@ import KernelTable
 
 // The structure loss: windows of a plane, a row at a time, and the sums of a row.
 
-/// sums[j] += entering[j] − leaving[j], in the type that `load` gives; nil counts as 0.
+/// sums[j] += entering[j] − leaving[j], in the rows' own type or in float64; nil counts as 0.
 @inline(__always)
-func columnSums<A: Vector>(_ sums: Out, _ entering: In?, _ leaving: In?, _ n: Int, _ load: (In, Int) -> A) {
+func columnSums<V: Vector>(_: V.Type, _ sums: Out, _ entering: In?, _ leaving: In?, _ n: Int, _ narrow: Bool) {
+    @inline(__always) func own(_ row: In, _ i: Int) -> V { V.load(row, i) }
+    @inline(__always) func wide(_ row: In, _ i: Int) -> V64 { V.loadWide(row, i) }
+    if narrow { columnSums(sums, entering, leaving, n, own) } else { columnSums(sums, entering, leaving, n, wide) }
+}
+
+@inline(__always)
+private func columnSums<A: Vector>(_ sums: Out, _ entering: In?, _ leaving: In?, _ n: Int, _ load: (In, Int) -> A) {
     let columns = In(sums)
     if let entering, let leaving {
         map(sums, n) { i in A.load(columns, i) + load(entering, i) - load(leaving, i) }

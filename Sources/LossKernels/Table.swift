@@ -78,9 +78,7 @@ public func kernelTable() -> KernelTable {
             selected: { selected(V32.self, $0, $1, $2, $3, $4, $5) },
             ohem_pool: { ohemPool(V32.self, $0, $1, $2, $3, $4, $5, $6) },
             ohem_mask: { ohemMask(V32.self, $0, $1, $2, $3, $4, $5) },
-            column_sums: {
-                $4 ? columnSums($0, $1, $2, $3, V32.load) : columnSums($0, $1, $2, $3, V32.loadWide)
-            },
+            column_sums: { columnSums(V32.self, $0, $1, $2, $3, $4) },
             window_weights: {
                 $11
                     ? structureWeights($0, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10) { (mean: V32) in mean }
@@ -177,7 +175,7 @@ public func kernelTable() -> KernelTable {
             selected: { selected(V64.self, $0, $1, $2, $3, $4, $5) },
             ohem_pool: { ohemPool(V64.self, $0, $1, $2, $3, $4, $5, $6) },
             ohem_mask: { ohemMask(V64.self, $0, $1, $2, $3, $4, $5) },
-            column_sums: { sums, entering, leaving, n, _ in columnSums(sums, entering, leaving, n, V64.load) },
+            column_sums: { columnSums(V64.self, $0, $1, $2, $3, $4) },
             window_weights: { columns, fours, sixteens, radius, y, widths, divisor, gain, count, out, n, _ in
                 structureWeights(columns, fours, sixteens, radius, y, widths, divisor, gain, count, out, n) {
                     (mean: V64) in mean
