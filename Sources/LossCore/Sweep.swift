@@ -94,10 +94,12 @@ struct Rows {
 }
 
 extension Rows {
-    /// Strips of about half a chunk stay in the cache; no lower than `least` rows, so that halos stay a small part.
+    /// Strips of about half a chunk stay in the cache; of about `least` rows at least, so that halos stay a small part; all
+    /// of about one height, so that none is a few rows between two halos.
     init(height: Int, width: Int, least: Int) {
-        let strip = max(1, min(height, max(least, Sweep.chunk / 2 / max(width, 1))))
-        self.init(height: height, width: width, strip: strip)
+        let size = max(1, least, Sweep.chunk / 2 / max(width, 1))
+        let strips = max(1, (height + size / 2) / size)
+        self.init(height: height, width: width, strip: max(1, (height + strips - 1) / strips))
     }
 }
 

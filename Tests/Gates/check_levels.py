@@ -10,6 +10,7 @@ And two that are merely slow: a call out of a kernel (to libm, lane by lane), an
 that was not inlined, all vectors by way of the stack). Usage: check_levels.py BUILD_FOLDER [library]
 """
 
+import json
 import pathlib
 import re
 import subprocess
@@ -32,7 +33,12 @@ def run(*command: str) -> str:
 
 
 def objects(build: pathlib.Path, module: str) -> list[str]:
-    found = sorted(map(str, (build / f"{module}.build").rglob("*.o")))
+    """Those of the sources that there are now: a renamed one leaves its object behind."""
+    folder = build / f"{module}.build"
+    outputs = folder / "output-file-map.json"
+    named = json.loads(outputs.read_text()).values() if outputs.exists() else []
+    paths = {folder / pathlib.Path(output["object"]).name for output in named}
+    found = sorted(str(path) for path in paths if path.exists())
     if not found:
         sys.exit(f"no objects of {module} in {build}: build first")
     return found
