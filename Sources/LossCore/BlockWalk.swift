@@ -16,7 +16,8 @@ struct Workspace {
     init(_ sweep: Sweep, workers: Int) throws(LossError) {
         // Everything in multiples of 64 bytes.
         let elementBytes = sweep.isDouble ? 8 : 4
-        slotBytes = sweep.blockSize * elementBytes
+        // A cache line more than a power of two: the same element of many slots would share one of the cache's sets.
+        slotBytes = sweep.blockSize * elementBytes + 64
         ringBytes = sweep.ringSize * elementBytes
         inputs = sweep.inputs.count
         slots = inputs + sweep.outputs.count + sweep.temporaries + (sweep.positions == nil ? 0 : 2)
@@ -159,6 +160,19 @@ struct BlockWalk {
         let native: ElementType = sweep.isDouble ? .f64 : .f32
         readers = sweep.inputs.map { Reader($0.tensor, conversions, native) }
         writers = sweep.outputs.map { $0.map { Writer($0, conversions, native) } }
+        var i = 0
+        while i < readers.count {
+            let columns = readers[i].widenColumns == nil ? 1 : columns(from: i, sweep.inputs.count) { sweep.inputs[$0].tensor }
+            for k in 0..<columns { readers[i + k].columns = k == 0 ? columns : 0 }
+            i += columns
+        }
+        i = 0
+        while i < writers.count {
+            let columns =
+                writers[i]?.narrowColumns == nil ? 1 : columns(from: i, sweep.outputs.count) { sweep.outputs[$0] }
+            for k in 0..<columns { writers[i + k]?.columns = k == 0 ? columns : 0 }
+            i += columns
+        }
         memory.histograms?.initialize(repeating: 0, count: sweep.histograms << sweep.digit)
     }
 
@@ -216,8 +230,13 @@ struct BlockWalk {
             let size = min(blockSize, count - done)
             let padded = Sweep.padded(size)
             for i in readers.indices {
-                memory.inputs[i] = readers[i].next(size, padded, memory.slot(i))
-                readers[i].walk.ask(size)
+                if readers[i].columns == 1 {
+                    memory.inputs[i] = readers[i].next(size, padded, memory.slot(i))
+                    readers[i].walk.ask(size)
+                } else {
+                    memory.inputs[i] = UnsafeRawPointer(memory.slot(i))
+                    readers[i].nextColumns(size, padded, memory.slot(i), pitch: memory.slotBytes)
+                }
             }
             if let positions = sweep.positions { hidePositions(positions, padded) }
             if hasIgnored { for i in readers.indices { hideIgnored(i, padded) } }
@@ -235,8 +254,12 @@ struct BlockWalk {
                     rows: 0..<0, geometry: nil, elementBytes: elementBytes, digit: sweep.digit,
                     firstTemporary: readers.count + writers.count, memory: memory))
             for i in writers.indices {
-                writers[i]?.end(size)
-                writers[i]?.walk.ask(size)
+                if let columns = writers[i]?.columns, columns != 1 {
+                    writers[i]?.endColumns(size, pitch: memory.slotBytes)
+                } else {
+                    writers[i]?.end(size)
+                    writers[i]?.walk.ask(size)
+                }
             }
             done += size
         }
@@ -344,16 +367,36 @@ private struct Walk {
     }
 }
 
+/// How many operands from the i-th on are columns of one array, side by side: channels that come last. One at least; few are
+/// as fast read one by one.
+private func columns(from i: Int, _ count: Int, _ tensor: (Int) -> Tensor?) -> Int {
+    guard let first = tensor(i), !first.isOneRun else { return 1 }
+    let layout = Layout(first)
+    let stride = layout.strides[layout.shape.rank - 1]
+    guard stride >= KERNEL_COLUMNS else { return 1 }
+    var columns = 1
+    while columns < stride, i + columns < count, let next = tensor(i + columns), next.type == first.type,
+        next.shape == first.shape, next.strides == first.strides, next.data == first.data + columns * first.type.bytes
+    {
+        columns += 1
+    }
+    return columns < KERNEL_COLUMNS ? 1 : columns
+}
+
 /// Brings blocks of an operand: the memory itself where it is native and dense, else a widened copy.
 private struct Reader {
     var walk: Walk
+    /// Operands that come with this one: 1 where it comes alone, 0 where it comes with one before.
+    var columns = 1
     private let nativeBytes: Int
     private let widen: @convention(c) (UnsafeRawPointer, Int, UnsafeMutableRawPointer, Int) -> Void
+    let widenColumns: (@convention(c) (UnsafeRawPointer, Int, Int, UnsafeMutableRawPointer, Int, Int) -> Void)?
 
     init(_ tensor: Tensor, _ conversions: UnsafePointer<Conversions>, _ native: ElementType) {
         walk = Walk(tensor, native, isWritten: false)
         nativeBytes = native.bytes
         widen = conversions.pointee[tensor.type].widen
+        widenColumns = conversions.pointee[tensor.type].widen_columns
     }
 
     mutating func next(_ count: Int, _ padded: Int, _ scratch: UnsafeMutableRawPointer) -> UnsafeRawPointer {
@@ -373,6 +416,22 @@ private struct Reader {
         return UnsafeRawPointer(scratch)
     }
 
+    /// Blocks of this operand and those that come with it, `pitch` bytes apart.
+    mutating func nextColumns(_ count: Int, _ padded: Int, _ scratch: UnsafeMutableRawPointer, pitch: Int) {
+        guard let widenColumns else { return }
+        var done = 0
+        while done < count, columns > 0 {
+            let size = min(count - done, walk.run)
+            widenColumns(walk.address, walk.stride, columns, scratch + done * nativeBytes, pitch, size)
+            walk.advance(size)
+            done += size
+        }
+        guard padded > count else { return }
+        for column in 0..<columns {
+            memset(scratch + column * pitch + count * nativeBytes, 0, (padded - count) * nativeBytes)
+        }
+    }
+
     /// Whole rows, each padded with zeros to the pitch.
     mutating func rows(_ count: Int, _ rows: Rows, _ scratch: UnsafeMutableRawPointer) -> UnsafeRawPointer {
         if rows.width == rows.pitch { return next(count * rows.width, count * rows.width, scratch) }
@@ -386,7 +445,10 @@ private struct Reader {
 /// Takes blocks of an output: straight into memory where it is native and dense, else through a narrowed copy.
 private struct Writer {
     var walk: Walk
+    /// Operands that go with this one: 1 where it goes alone, 0 where it goes with one before.
+    var columns = 1
     private let nativeBytes: Int
+    let narrowColumns: (@convention(c) (UnsafeRawPointer, Int, UnsafeMutableRawPointer, Int, Int, Int) -> Void)?
     private let narrow: @convention(c) (UnsafeRawPointer, UnsafeMutableRawPointer, Int, Int) -> Void
     private var pending: UnsafeMutableRawPointer?
 
@@ -395,6 +457,7 @@ private struct Writer {
         nativeBytes = native.bytes
         // Outputs have floating types (validated), and those can be narrowed to.
         narrow = conversions.pointee[tensor.type].narrow.unsafelyUnwrapped
+        narrowColumns = conversions.pointee[tensor.type].narrow_columns
     }
 
     mutating func begin(_ count: Int, _ padded: Int, _ scratch: UnsafeMutableRawPointer) -> UnsafeMutableRawPointer {
@@ -406,6 +469,18 @@ private struct Writer {
     mutating func end(_ count: Int) {
         guard let scratch = pending else { return walk.advance(count) }
         drain(scratch, count)
+    }
+
+    /// This operand and those that go with it, whose blocks are `pitch` bytes apart.
+    mutating func endColumns(_ count: Int, pitch: Int) {
+        guard let scratch = pending, let narrowColumns else { return }
+        var done = 0
+        while done < count, columns > 0 {
+            let size = min(count - done, walk.run)
+            narrowColumns(scratch + done * nativeBytes, pitch, walk.address, walk.stride, columns, size)
+            walk.advance(size)
+            done += size
+        }
     }
 
     mutating func end(_ count: Int, _ rows: Rows) {

@@ -165,3 +165,133 @@ func narrowF32<S: Narrowed>(_: S.Type, _ from: In, _ to: Out, _ stride: Int, _ n
 func narrowF64<S: Narrowed>(_: S.Type, _ from: In, _ to: Out, _ stride: Int, _ n: Int) {
     each(0, n, stride, S.bytes) { i, offset in S.store(F64.f64(from, i &* 8), to, offset) }
 }
+
+// MARK: Columns side by side, as channels that come last
+
+/// Eight rows of eight lanes.
+private typealias Tile = (
+    SIMD8<Float>, SIMD8<Float>, SIMD8<Float>, SIMD8<Float>, SIMD8<Float>, SIMD8<Float>, SIMD8<Float>, SIMD8<Float>
+)
+
+/// Lanes of rows i and i + 4 by turns: of a lane's place, three bits of the row and three of the column, the row's first comes
+/// last. Three times over, rows are columns.
+@inline(__always)
+private func shuffled(_ t: Tile) -> Tile {
+    @inline(__always) func low(_ a: SIMD8<Float>, _ b: SIMD8<Float>) -> SIMD8<Float> {
+        SIMD8(a[0], b[0], a[1], b[1], a[2], b[2], a[3], b[3])
+    }
+    @inline(__always) func high(_ a: SIMD8<Float>, _ b: SIMD8<Float>) -> SIMD8<Float> {
+        SIMD8(a[4], b[4], a[5], b[5], a[6], b[6], a[7], b[7])
+    }
+    return (
+        low(t.0, t.4), high(t.0, t.4), low(t.1, t.5), high(t.1, t.5),
+        low(t.2, t.6), high(t.2, t.6), low(t.3, t.7), high(t.3, t.7)
+    )
+}
+
+@inline(__always)
+private func transposed(_ t: Tile) -> Tile { shuffled(shuffled(shuffled(t))) }
+
+/// Calls tile(row, column) for tiles of eight rows and up to eight columns, and element(row, column) for what is left of the
+/// rows from `whole` on. Of more than eight columns the last eight overlap those before; a few rows at a time stay in the cache.
+@inline(__always)
+private func tiles(
+    _ n: Int, _ columns: Int, whole: Int, _ tile: (Int, Int) -> Void, _ element: (Int, Int) -> Void
+) {
+    var first = 0
+    while first < n {
+        let end = min(first &+ 128, n)
+        var c = 0
+        while c < columns {
+            let column = max(0, min(c, columns &- 8))
+            var i = first
+            while i &+ 8 <= min(end, whole) {
+                tile(i, column)
+                i &+= 8
+            }
+            while i < end {
+                var k = column
+                while k < min(column &+ 8, columns) {
+                    element(i, k)
+                    k &+= 1
+                }
+                i &+= 1
+            }
+            c &+= 8
+        }
+        first = end
+    }
+}
+
+/// How many of n rows have eight elements from the first on, where the last has so many columns.
+@inline(__always)
+private func wholeRows(_ n: Int, _ stride: Int, _ columns: Int) -> Int {
+    columns >= 8 ? n : max(0, n &- (8 &- columns &+ stride &- 1) / stride)
+}
+
+@inline(__always)
+func widenColumns<S: Stored>(
+    _: S.Type, _ from: In, _ stride: Int, _ columns: Int, _ to: Out, _ pitch: Int, _ n: Int
+) {
+    tiles(n, columns, whole: wholeRows(n, stride, columns)) { i, column in
+        @inline(__always) func row(_ k: Int) -> SIMD8<Float> {
+            let o = ((i &+ k) &* stride &+ column) &* S.bytes
+            return SIMD8(
+                S.f32(from, o), S.f32(from, o &+ S.bytes), S.f32(from, o &+ 2 &* S.bytes), S.f32(from, o &+ 3 &* S.bytes),
+                S.f32(from, o &+ 4 &* S.bytes), S.f32(from, o &+ 5 &* S.bytes), S.f32(from, o &+ 6 &* S.bytes),
+                S.f32(from, o &+ 7 &* S.bytes))
+        }
+        let t = transposed((row(0), row(1), row(2), row(3), row(4), row(5), row(6), row(7)))
+        @inline(__always) func store(_ values: SIMD8<Float>, _ k: Int) {
+            to.storeBytes(of: values, toByteOffset: (column &+ k) &* pitch &+ i &* 4, as: SIMD8<Float>.self)
+        }
+        store(t.0, 0)
+        store(t.1, 1)
+        store(t.2, 2)
+        store(t.3, 3)
+        store(t.4, 4)
+        if columns > 5 { store(t.5, 5) }
+        if columns > 6 { store(t.6, 6) }
+        if columns > 7 { store(t.7, 7) }
+    } _: { i, k in
+        F32.store(S.f32(from, (i &* stride &+ k) &* S.bytes), to, k &* pitch &+ i &* 4)
+    }
+}
+
+/// Of fewer than eight columns a row's eight elements run into the next rows, which are written later; so they have to be
+/// these columns' own.
+@inline(__always)
+func narrowColumns<S: Narrowed>(
+    _: S.Type, _ from: In, _ pitch: Int, _ to: Out, _ stride: Int, _ columns: Int, _ n: Int
+) {
+    let whole = columns >= 8 || stride == columns ? wholeRows(n, stride, columns) : 0
+    tiles(n, columns, whole: whole) { i, column in
+        @inline(__always) func load(_ k: Int) -> SIMD8<Float> {
+            // What is in place of columns that there are not is written over.
+            let k = min(column &+ k, columns &- 1)
+            return from.loadUnaligned(fromByteOffset: k &* pitch &+ i &* 4, as: SIMD8<Float>.self)
+        }
+        let t = transposed((load(0), load(1), load(2), load(3), load(4), load(5), load(6), load(7)))
+        @inline(__always) func store(_ values: SIMD8<Float>, _ k: Int) {
+            let o = ((i &+ k) &* stride &+ column) &* S.bytes
+            S.store(values[0], to, o)
+            S.store(values[1], to, o &+ S.bytes)
+            S.store(values[2], to, o &+ 2 &* S.bytes)
+            S.store(values[3], to, o &+ 3 &* S.bytes)
+            S.store(values[4], to, o &+ 4 &* S.bytes)
+            S.store(values[5], to, o &+ 5 &* S.bytes)
+            S.store(values[6], to, o &+ 6 &* S.bytes)
+            S.store(values[7], to, o &+ 7 &* S.bytes)
+        }
+        store(t.0, 0)
+        store(t.1, 1)
+        store(t.2, 2)
+        store(t.3, 3)
+        store(t.4, 4)
+        store(t.5, 5)
+        store(t.6, 6)
+        store(t.7, 7)
+    } _: { i, k in
+        S.store(F32.f32(from, k &* pitch &+ i &* 4), to, (i &* stride &+ k) &* S.bytes)
+    }
+}

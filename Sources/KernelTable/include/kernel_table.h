@@ -15,6 +15,7 @@ enum {
   KERNEL_BLOCK = 8192,          /* elements: 32 KB of float32. Long enough for the hardware's prefetcher to follow, which
                                    starts anew at every run (blocks of 1024 take 1.3 times as long, unless asked
                                    for ahead); short enough that a dozen operands stay in the L2 cache */
+  KERNEL_COLUMNS = 5,           /* columns that are turned round eight by eight; fewer are read one by one */
   KERNEL_SUM_BLOCK = 1024,      /* elements whose partial sums are float32 */
   KERNEL_WINDOW = 9,            /* windows up to this are taken element by element, larger ones in a few steps for any size */
   KERNEL_LANES = 32,            /* element i adds to partial sum i mod 32 */
@@ -221,10 +222,13 @@ typedef struct {
                                  void *out, long n);
 } Kernels;
 
-/* Reading and writing element types: `stride` in elements, `n` any count. */
+/* Reading and writing element types: `stride` in elements, `n` any count. The same of `columns` of them side by side (at least
+   KERNEL_COLUMNS), whose other sides are `pitch` bytes apart; NULL where it would be no faster. */
 typedef struct {
   void (*widen)(const void *from, long stride, void *to, long n);
   void (*_Nullable narrow)(const void *from, void *to, long stride, long n);
+  void (*_Nullable widen_columns)(const void *from, long stride, long columns, void *to, long pitch, long n);
+  void (*_Nullable narrow_columns)(const void *from, long pitch, void *to, long stride, long columns, long n);
 } Conversion;
 
 /* Conversions between a stored type and one compute type; narrow only to the types that predictions have. */

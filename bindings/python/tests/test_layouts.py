@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import segloss
 from catalog import CATALOG, LOSSES
 from segloss import _tensor
 from support import LAYOUTS, PREDICTION_TYPES, SMALL, assert_same_bits
@@ -48,6 +49,34 @@ def test_each_argument_in_a_layout_of_its_own(entry):
     for turn in range(len(kinds)):
         mixed = {k: kinds[(turn + 3 * i) % len(kinds)](v) for i, (k, v) in enumerate(inputs.items())}
         assert_same_bits(entry.run(mixed), want)
+
+
+@pytest.mark.parametrize("kind", ["f32", "f64", "f16", "bf16"])
+@pytest.mark.parametrize("channels", [2, 4, 5, 7, 8, 12, 21])
+def test_channels_last_beside_other_channels(channels, kind):
+    """Predictions, targets and gradients that are some channels of an array; the others' stay what they were."""
+    rng = np.random.default_rng(channels)
+    dtype = PREDICTION_TYPES[kind]
+    for shape in [(1, 1), (3, 5), (61, 33), (130, 140)]:
+        x = rng.standard_normal((2, channels, *shape)).astype(dtype)
+        one_hot = (rng.random(x.shape) < 0.5).astype(np.uint8)
+        labels = rng.integers(0, channels, (2, *shape))
+        for others in (0, 1, 3):
+            for loss, target in (
+                (segloss.CrossEntropyLoss(), labels),
+                (segloss.DiceLoss(average="macro"), one_hot),
+                (segloss.DiceLoss(activation="softmax"), labels),
+            ):
+                want = loss.value_and_grad(x, target)
+                wide = {a.dtype: np.full((2, *shape, channels + others), 7, a.dtype) for a in (x, one_hot)}
+                among = {k: np.moveaxis(a[..., others:], -1, 1) for k, a in wide.items()}
+                among[x.dtype][...], among[one_hot.dtype][...] = x, one_hot
+                gradient = np.full((2, *shape, channels + others), 7, dtype)
+                out = np.moveaxis(gradient[..., others:], -1, 1)
+                view = target if target is labels else among[one_hot.dtype]
+                value, _ = loss.value_and_grad(among[x.dtype], view, out=out)
+                assert_same_bits((value, out), want)
+                assert (gradient[..., :others] == 7).all()
 
 
 @pytest.mark.parametrize("axes", [(0,), (1,), (2,), (0, 1), (1, 2), (0, 1, 2)], ids=str)
