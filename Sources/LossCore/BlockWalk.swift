@@ -158,20 +158,13 @@ struct BlockWalk {
         skipMasked = sweep.execution.nonFinite == .skipMasked
         let conversions = sweep.conversions
         let native: ElementType = sweep.isDouble ? .f64 : .f32
-        readers = sweep.inputs.map { Reader($0.tensor, conversions, native) }
-        writers = sweep.outputs.map { $0.map { Writer($0, conversions, native) } }
-        var i = 0
-        while i < readers.count {
-            let columns = readers[i].widenColumns == nil ? 1 : columns(from: i, sweep.inputs.count) { sweep.inputs[$0].tensor }
-            for k in 0..<columns { readers[i + k].columns = k == 0 ? columns : 0 }
-            i += columns
-        }
-        i = 0
-        while i < writers.count {
-            let columns =
-                writers[i]?.narrowColumns == nil ? 1 : columns(from: i, sweep.outputs.count) { sweep.outputs[$0] }
-            for k in 0..<columns { writers[i + k]?.columns = k == 0 ? columns : 0 }
-            i += columns
+        let (inputs, outputs) = (sweep.inputs, sweep.outputs)
+        let read = columns(inputs.count, conversions) { (inputs[$0].tensor, inputs[$0].halo) }
+        let written = columns(outputs.count, conversions) { i in outputs[i].map { ($0, 0) } }
+        let pitch = memory.slotBytes
+        readers = inputs.indices.map { Reader(inputs[$0].tensor, conversions, native, columns: read[$0], pitch) }
+        writers = outputs.indices.map { i in
+            outputs[i].map { Writer($0, conversions, native, columns: written[i], pitch) }
         }
         memory.histograms?.initialize(repeating: 0, count: sweep.histograms << sweep.digit)
     }
@@ -230,13 +223,8 @@ struct BlockWalk {
             let size = min(blockSize, count - done)
             let padded = Sweep.padded(size)
             for i in readers.indices {
-                if readers[i].columns == 1 {
-                    memory.inputs[i] = readers[i].next(size, padded, memory.slot(i))
-                    readers[i].walk.ask(size)
-                } else {
-                    memory.inputs[i] = UnsafeRawPointer(memory.slot(i))
-                    readers[i].nextColumns(size, padded, memory.slot(i), pitch: memory.slotBytes)
-                }
+                memory.inputs[i] = readers[i].next(size, padded, memory.slot(i))
+                readers[i].walk.ask(size)
             }
             if let positions = sweep.positions { hidePositions(positions, padded) }
             if hasIgnored { for i in readers.indices { hideIgnored(i, padded) } }
@@ -254,12 +242,8 @@ struct BlockWalk {
                     rows: 0..<0, geometry: nil, elementBytes: elementBytes, digit: sweep.digit,
                     firstTemporary: readers.count + writers.count, memory: memory))
             for i in writers.indices {
-                if let columns = writers[i]?.columns, columns != 1 {
-                    writers[i]?.endColumns(size, pitch: memory.slotBytes)
-                } else {
-                    writers[i]?.end(size)
-                    writers[i]?.walk.ask(size)
-                }
+                writers[i]?.end(size)
+                writers[i]?.walk.ask(size)
             }
             done += size
         }
@@ -367,39 +351,57 @@ private struct Walk {
     }
 }
 
-/// How many operands from the i-th on are columns of one array, side by side: channels that come last. One at least; few are
-/// as fast read one by one.
-private func columns(from i: Int, _ count: Int, _ tensor: (Int) -> Tensor?) -> Int {
-    guard let first = tensor(i), !first.isOneRun else { return 1 }
-    let layout = Layout(first)
-    let stride = layout.strides[layout.shape.rank - 1]
-    guard stride >= KERNEL_COLUMNS else { return 1 }
-    var columns = 1
-    while columns < stride, i + columns < count, let next = tensor(i + columns), next.type == first.type,
-        next.shape == first.shape, next.strides == first.strides, next.data == first.data + columns * first.type.bytes
-    {
-        columns += 1
+/// How many operands come with each: those that are columns of one array, side by side, as channels that come last, come with
+/// the first (0 with the others); everything else comes alone (1), and so do few columns, which is as fast.
+private func columns(
+    _ count: Int, _ conversions: UnsafePointer<Conversions>, _ operand: (Int) -> (tensor: Tensor, halo: Int)?
+) -> [Int] {
+    func columns(from i: Int) -> Int {
+        guard let (first, halo) = operand(i), !first.isOneRun, conversions.pointee[first.type].widen_columns != nil else {
+            return 1
+        }
+        let layout = Layout(first)
+        let stride = layout.strides[layout.shape.rank - 1]
+        guard stride >= KERNEL_COLUMNS else { return 1 }
+        var columns = 1
+        while columns < stride, i + columns < count, let next = operand(i + columns), next.halo == halo,
+            next.tensor.type == first.type, next.tensor.shape == first.shape, next.tensor.strides == first.strides,
+            next.tensor.data == first.data + columns * first.type.bytes
+        {
+            columns += 1
+        }
+        return columns < KERNEL_COLUMNS ? 1 : columns
     }
-    return columns < KERNEL_COLUMNS ? 1 : columns
+    var result = [Int](repeating: 0, count: count)
+    var i = 0
+    while i < count {
+        result[i] = columns(from: i)
+        i += result[i]
+    }
+    return result
 }
 
-/// Brings blocks of an operand: the memory itself where it is native and dense, else a widened copy.
+/// Brings blocks of an operand, and of those that come with it: the memory itself where it is native and dense, else a widened
+/// copy.
 private struct Reader {
     var walk: Walk
-    /// Operands that come with this one: 1 where it comes alone, 0 where it comes with one before.
-    var columns = 1
+    private let columns: Int
+    /// Bytes from one column's copy to the next's.
+    private let pitch: Int
     private let nativeBytes: Int
-    private let widen: @convention(c) (UnsafeRawPointer, Int, UnsafeMutableRawPointer, Int) -> Void
-    let widenColumns: (@convention(c) (UnsafeRawPointer, Int, Int, UnsafeMutableRawPointer, Int, Int) -> Void)?
+    private let conversion: Conversion
 
-    init(_ tensor: Tensor, _ conversions: UnsafePointer<Conversions>, _ native: ElementType) {
+    init(
+        _ tensor: Tensor, _ conversions: UnsafePointer<Conversions>, _ native: ElementType, columns: Int, _ pitch: Int
+    ) {
         walk = Walk(tensor, native, isWritten: false)
+        (self.columns, self.pitch) = (columns, pitch)
         nativeBytes = native.bytes
-        widen = conversions.pointee[tensor.type].widen
-        widenColumns = conversions.pointee[tensor.type].widen_columns
+        conversion = conversions.pointee[tensor.type]
     }
 
     mutating func next(_ count: Int, _ padded: Int, _ scratch: UnsafeMutableRawPointer) -> UnsafeRawPointer {
+        if columns == 0 { return UnsafeRawPointer(scratch) }
         if walk.isDirect(count, padded) {
             let address = UnsafeRawPointer(walk.address)
             walk.advance(count)
@@ -408,28 +410,21 @@ private struct Reader {
         var done = 0
         while done < count {
             let size = min(count - done, walk.run)
-            widen(walk.address, walk.stride, scratch + done * nativeBytes, size)
+            let to = scratch + done * nativeBytes
+            if columns == 1 {
+                conversion.widen(walk.address, walk.stride, to, size)
+            } else {
+                conversion.widen_columns.unsafelyUnwrapped(walk.address, walk.stride, columns, to, pitch, size)
+            }
             walk.advance(size)
             done += size
         }
-        if padded > count { memset(scratch + count * nativeBytes, 0, (padded - count) * nativeBytes) }
+        if padded > count {
+            for column in 0..<columns {
+                memset(scratch + column * pitch + count * nativeBytes, 0, (padded - count) * nativeBytes)
+            }
+        }
         return UnsafeRawPointer(scratch)
-    }
-
-    /// Blocks of this operand and those that come with it, `pitch` bytes apart.
-    mutating func nextColumns(_ count: Int, _ padded: Int, _ scratch: UnsafeMutableRawPointer, pitch: Int) {
-        guard let widenColumns else { return }
-        var done = 0
-        while done < count, columns > 0 {
-            let size = min(count - done, walk.run)
-            widenColumns(walk.address, walk.stride, columns, scratch + done * nativeBytes, pitch, size)
-            walk.advance(size)
-            done += size
-        }
-        guard padded > count else { return }
-        for column in 0..<columns {
-            memset(scratch + column * pitch + count * nativeBytes, 0, (padded - count) * nativeBytes)
-        }
     }
 
     /// Whole rows, each padded with zeros to the pitch.
@@ -442,22 +437,24 @@ private struct Reader {
     }
 }
 
-/// Takes blocks of an output: straight into memory where it is native and dense, else through a narrowed copy.
+/// Takes blocks of an output, and of those that go with it: straight into memory where it is native and dense, else through a
+/// narrowed copy.
 private struct Writer {
     var walk: Walk
-    /// Operands that go with this one: 1 where it goes alone, 0 where it goes with one before.
-    var columns = 1
+    private let columns: Int
+    /// Bytes from one column's block to the next's.
+    private let pitch: Int
     private let nativeBytes: Int
-    let narrowColumns: (@convention(c) (UnsafeRawPointer, Int, UnsafeMutableRawPointer, Int, Int, Int) -> Void)?
-    private let narrow: @convention(c) (UnsafeRawPointer, UnsafeMutableRawPointer, Int, Int) -> Void
+    private let conversion: Conversion
     private var pending: UnsafeMutableRawPointer?
 
-    init(_ tensor: Tensor, _ conversions: UnsafePointer<Conversions>, _ native: ElementType) {
+    init(
+        _ tensor: Tensor, _ conversions: UnsafePointer<Conversions>, _ native: ElementType, columns: Int, _ pitch: Int
+    ) {
         walk = Walk(tensor, native, isWritten: true)
+        (self.columns, self.pitch) = (columns, pitch)
         nativeBytes = native.bytes
-        // Outputs have floating types (validated), and those can be narrowed to.
-        narrow = conversions.pointee[tensor.type].narrow.unsafelyUnwrapped
-        narrowColumns = conversions.pointee[tensor.type].narrow_columns
+        conversion = conversions.pointee[tensor.type]
     }
 
     mutating func begin(_ count: Int, _ padded: Int, _ scratch: UnsafeMutableRawPointer) -> UnsafeMutableRawPointer {
@@ -471,28 +468,23 @@ private struct Writer {
         drain(scratch, count)
     }
 
-    /// This operand and those that go with it, whose blocks are `pitch` bytes apart.
-    mutating func endColumns(_ count: Int, pitch: Int) {
-        guard let scratch = pending, let narrowColumns else { return }
-        var done = 0
-        while done < count, columns > 0 {
-            let size = min(count - done, walk.run)
-            narrowColumns(scratch + done * nativeBytes, pitch, walk.address, walk.stride, columns, size)
-            walk.advance(size)
-            done += size
-        }
-    }
-
     mutating func end(_ count: Int, _ rows: Rows) {
         guard let scratch = pending else { return }
         for row in 0..<count { drain(scratch + row * rows.pitch * nativeBytes, rows.width) }
     }
 
     private mutating func drain(_ scratch: UnsafeMutableRawPointer, _ count: Int) {
+        if columns == 0 { return }
         var done = 0
         while done < count {
             let size = min(count - done, walk.run)
-            narrow(scratch + done * nativeBytes, walk.address, walk.stride, size)
+            let from = scratch + done * nativeBytes
+            // Outputs have floating types (validated), and those can be narrowed to.
+            if columns == 1 {
+                conversion.narrow.unsafelyUnwrapped(from, walk.address, walk.stride, size)
+            } else {
+                conversion.narrow_columns.unsafelyUnwrapped(from, pitch, walk.address, walk.stride, columns, size)
+            }
             walk.advance(size)
             done += size
         }

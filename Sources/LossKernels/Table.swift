@@ -218,8 +218,7 @@ public func kernelTable() -> KernelTable {
                 widen_columns: { widenColumns(F32.self, $0, $1, $2, $3, $4, $5) },
                 narrow_columns: { narrowColumns(F32.self, $0, $1, $2, $3, $4, $5) }),
             f64: Conversion(
-                widen: { widenToF32(F64.self, $0, $1, $2, $3) }, narrow: { narrowF32(F64.self, $0, $1, $2, $3) },
-                widen_columns: nil, narrow_columns: nil),
+                widen: { widenToF32(F64.self, $0, $1, $2, $3) }, narrow: { narrowF32(F64.self, $0, $1, $2, $3) }),
             f16: Conversion(
                 widen: { widenToF32(F16.self, $0, $1, $2, $3) }, narrow: { narrowF32(F16.self, $0, $1, $2, $3) },
                 widen_columns: { widenColumns(F16.self, $0, $1, $2, $3, $4, $5) },
@@ -231,27 +230,28 @@ public func kernelTable() -> KernelTable {
             u8: Conversion(
                 widen: { widenToF32(U8.self, $0, $1, $2, $3) }, narrow: nil,
                 widen_columns: { widenColumns(U8.self, $0, $1, $2, $3, $4, $5) }, narrow_columns: nil),
-            i32: Conversion(
-                widen: { widenToF32(I32.self, $0, $1, $2, $3) }, narrow: nil, widen_columns: nil, narrow_columns: nil),
-            i64: Conversion(
-                widen: { widenToF32(I64.self, $0, $1, $2, $3) }, narrow: nil, widen_columns: nil, narrow_columns: nil)),
+            i32: Conversion(widen: { widenToF32(I32.self, $0, $1, $2, $3) }, narrow: nil),
+            i64: Conversion(widen: { widenToF32(I64.self, $0, $1, $2, $3) }, narrow: nil)),
         to_f64: Conversions(
             f32: Conversion(
-                widen: { widenToF64(F32.self, $0, $1, $2, $3) }, narrow: { narrowF64(F32.self, $0, $1, $2, $3) },
-                widen_columns: nil, narrow_columns: nil),
+                widen: { widenToF64(F32.self, $0, $1, $2, $3) }, narrow: { narrowF64(F32.self, $0, $1, $2, $3) }),
             f64: Conversion(
-                widen: { widenToF64(F64.self, $0, $1, $2, $3) }, narrow: { narrowF64(F64.self, $0, $1, $2, $3) },
-                widen_columns: nil, narrow_columns: nil),
+                widen: { widenToF64(F64.self, $0, $1, $2, $3) }, narrow: { narrowF64(F64.self, $0, $1, $2, $3) }),
             f16: Conversion(
-                widen: { widenToF64(F16.self, $0, $1, $2, $3) }, narrow: { narrowF64(F16.self, $0, $1, $2, $3) },
-                widen_columns: nil, narrow_columns: nil),
+                widen: { widenToF64(F16.self, $0, $1, $2, $3) }, narrow: { narrowF64(F16.self, $0, $1, $2, $3) }),
             bf16: Conversion(
-                widen: { widenToF64(BF16.self, $0, $1, $2, $3) }, narrow: { narrowF64(BF16.self, $0, $1, $2, $3) },
-                widen_columns: nil, narrow_columns: nil),
-            u8: Conversion(
-                widen: { widenToF64(U8.self, $0, $1, $2, $3) }, narrow: nil, widen_columns: nil, narrow_columns: nil),
-            i32: Conversion(
-                widen: { widenToF64(I32.self, $0, $1, $2, $3) }, narrow: nil, widen_columns: nil, narrow_columns: nil),
-            i64: Conversion(
-                widen: { widenToF64(I64.self, $0, $1, $2, $3) }, narrow: nil, widen_columns: nil, narrow_columns: nil)))
+                widen: { widenToF64(BF16.self, $0, $1, $2, $3) }, narrow: { narrowF64(BF16.self, $0, $1, $2, $3) }),
+            u8: Conversion(widen: { widenToF64(U8.self, $0, $1, $2, $3) }, narrow: nil),
+            i32: Conversion(widen: { widenToF64(I32.self, $0, $1, $2, $3) }, narrow: nil),
+            i64: Conversion(widen: { widenToF64(I64.self, $0, $1, $2, $3) }, narrow: nil)))
+}
+
+extension Conversion {
+    /// Columns one by one.
+    fileprivate init(
+        widen: @escaping @convention(c) (In, Int, Out, Int) -> Void,
+        narrow: (@convention(c) (In, Out, Int, Int) -> Void)?
+    ) {
+        self.init(widen: widen, narrow: narrow, widen_columns: nil, narrow_columns: nil)
+    }
 }

@@ -109,9 +109,10 @@ public struct StructureLoss: ItemLoss {
         let mask = b.input(levels.count)
         let loaded = b.rows(withHalo: reach)
         func y(_ row: Int) -> UnsafeRawPointer { b.row(row - loaded.lowerBound, of: mask) }
-        // A window of ones must be a number of float32, all of which are whole up to there.
+        // A window of ones must be a number of float32, all of which are whole up to there; float64 is as narrow as it gets.
         let isNarrow =
-            term.countsPadding && term.kernelSize < 1 << 12 && loaded.allSatisfy { kernels.is_binary(y($0), n) }
+            b.elementBytes == 4 && term.countsPadding && term.kernelSize < 1 << 12
+            && loaded.allSatisfy { kernels.is_binary(y($0), n) }
 
         // Each in its zeros, as the kernels want them.
         let columns = b.temporary(0).assumingMemoryBound(to: Double.self) + 16
