@@ -96,6 +96,7 @@ SWEEP_SOURCES := $(filter-out %/Table.swift,$(wildcard Sources/LossKernels/*.swi
 $(MATH)/%: $(SWEEP_SOURCES)
 	@mkdir -p $(MATH)
 	swiftc -Ounchecked -wmo -num-threads 1 -Xcc -fno-math-errno -Xllvm -disable-loop-idiom-all -parse-as-library \
+	  -Xfrontend -enable-builtin-module \
 	  $(if $(findstring v3,$*),-DAVX2) $(if $(findstring v4,$*),-DAVX512) \
 	  $(if $(findstring x86,$*),-Xcc -march=$*) -static-stdlib -module-name MathSweep -ISources/KernelTable/include $^ -o $@
 

@@ -3,10 +3,10 @@ import PackageDescription
 
 // Kernels are trusted code behind validated boundaries: no checks, one module at a time.
 // -wmo keeps debug builds fast; -num-threads 1 is what the debug build needs with -wmo, and no batches, which it warns of;
-// -fno-math-errno makes squareRoot() an instruction; without loop idioms no store becomes a call of memset.
+// the builtin module has the fused multiply-add of a vector; without loop idioms no store becomes a call of memset.
 let kernelFlags = [
     "-Ounchecked", "-wmo", "-num-threads", "1", "-disable-batch-mode", "-Xcc", "-fno-math-errno", "-Xllvm",
-    "-disable-loop-idiom-all", "-Xfrontend", "-disable-all-autolinking",
+    "-disable-loop-idiom-all", "-Xfrontend", "-disable-all-autolinking", "-Xfrontend", "-enable-builtin-module",
 ]
 
 func kernels(_ name: String, _ flags: [String] = []) -> Target {

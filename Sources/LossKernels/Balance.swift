@@ -22,17 +22,17 @@ func balanceWeightsU8<V: Vector>(_: V.Type, _ g: In, _ m: In, _ positive: Out, _
 }
 
 @inline(__always)
-func sum1<V: Vector>(_: V.Type, _ a: In, _ n: Int, _ sums: Sums) {
+func sum1<V: Vector & Terms>(_: V.Type, _ a: In, _ n: Int, _ sums: Sums) {
     sum(n, sums) { i in V.load(a, i) }
 }
 
 @inline(__always)
-func sum2<V: Vector>(_: V.Type, _ a: In, _ b: In, _ n: Int, _ sums: Sums) {
+func sum2<V: Vector & Terms>(_: V.Type, _ a: In, _ b: In, _ n: Int, _ sums: Sums) {
     sum(n, sums) { i in Two(V.load(a, i), V.load(b, i)) }
 }
 
 @inline(__always)
-func dot<V: Vector>(_: V.Type, _ a: In, _ b: In, _ n: Int, _ sums: Sums) {
+func dot<V: Vector & Terms>(_: V.Type, _ a: In, _ b: In, _ n: Int, _ sums: Sums) {
     sum(n, sums) { i in V.load(a, i) * V.load(b, i) }
 }
 
@@ -87,7 +87,7 @@ func isFinite<V: Vector>(_: V.Type, _ a: In, _ n: Int) -> Bool {
 }
 
 @inline(__always)
-func ohemPool<V: Vector>(
+func ohemPool<V: Vector & Terms>(
     _: V.Type, _ p: In, _ g: In, _ m: In, _ clean: Bool, _ out: Out, _ count: Int, _ sums: Sums
 ) {
     let half = V(0.5)
@@ -95,7 +95,7 @@ func ohemPool<V: Vector>(
     sum((count &+ 31) & ~31, sums) { i in
         let g = V.load(g, i)
         let m = V.load(m, i)
-        let inside = V.less(V(Double(i)) + V.positions, V(Double(count)))
+        let inside = inside(V.self, i, count)
         let text = V.less(half, g)
         let notText = V.or(V.less(g, half), V.equal(g, half))
         let allowed = clean ? V.less(half, m) : inside

@@ -1,26 +1,76 @@
+import Builtin
+
 // What the vector levels have an instruction for, and baseline x86-64 makes of others, to the same bits: fused multiply-add,
 // rounding to whole numbers, float16. (A library's functions would take each lane by itself.)
+//
+// Arithmetic of the vector levels is the compiler's own on whole vectors (Builtin): the standard library's takes one lane after
+// the other, and what the compiler makes of that again is not always a vector, nor leaves it series as constants.
 #if AVX2 || AVX512 || arch(arm64)
     extension V32 {
-        @inline(__always) func fma(_ a: Self, _ b: Self) -> Self { Self(lanes: lanes.addingProduct(a.lanes, b.lanes)) }
-        @inline(__always) func rounded() -> Self { Self(lanes: lanes.rounded(.toNearestOrEven)) }
-        @inline(__always) func truncated() -> Self { Self(lanes: lanes.rounded(.towardZero)) }
+        private typealias Raw = Builtin.Vec16xFPIEEE32
+        @inline(__always) private var raw: Raw { unsafeBitCast(lanes, to: Raw.self) }
+        @inline(__always) private init(_ raw: Raw) { lanes = unsafeBitCast(raw, to: SIMD16<Float>.self) }
+        @inline(__always) static func + (a: Self, b: Self) -> Self {
+            Self(Builtin.fadd_Vec16xFPIEEE32(a.raw, b.raw))
+        }
+        @inline(__always) static func - (a: Self, b: Self) -> Self {
+            Self(Builtin.fsub_Vec16xFPIEEE32(a.raw, b.raw))
+        }
+        @inline(__always) static func * (a: Self, b: Self) -> Self {
+            Self(Builtin.fmul_Vec16xFPIEEE32(a.raw, b.raw))
+        }
+        @inline(__always) static func / (a: Self, b: Self) -> Self {
+            Self(Builtin.fdiv_Vec16xFPIEEE32(a.raw, b.raw))
+        }
+        @inline(__always) func fma(_ a: Self, _ b: Self) -> Self {
+            Self(Builtin.int_fma_Vec16xFPIEEE32(a.raw, b.raw, raw))
+        }
+        @inline(__always) var magnitude: Self { Self(Builtin.int_fabs_Vec16xFPIEEE32(raw)) }
+        @inline(__always) func rounded() -> Self { Self(Builtin.int_roundeven_Vec16xFPIEEE32(raw)) }
+        @inline(__always) func truncated() -> Self { Self(Builtin.int_trunc_Vec16xFPIEEE32(raw)) }
     }
     extension V64 {
-        @inline(__always) func fma(_ a: Self, _ b: Self) -> Self { Self(lanes: lanes.addingProduct(a.lanes, b.lanes)) }
-        @inline(__always) func rounded() -> Self { Self(lanes: lanes.rounded(.toNearestOrEven)) }
-        @inline(__always) func truncated() -> Self { Self(lanes: lanes.rounded(.towardZero)) }
+        private typealias Raw = Builtin.Vec16xFPIEEE64
+        @inline(__always) private var raw: Raw { unsafeBitCast(lanes, to: Raw.self) }
+        @inline(__always) private init(_ raw: Raw) { lanes = unsafeBitCast(raw, to: SIMD16<Double>.self) }
+        @inline(__always) static func + (a: Self, b: Self) -> Self {
+            Self(Builtin.fadd_Vec16xFPIEEE64(a.raw, b.raw))
+        }
+        @inline(__always) static func - (a: Self, b: Self) -> Self {
+            Self(Builtin.fsub_Vec16xFPIEEE64(a.raw, b.raw))
+        }
+        @inline(__always) static func * (a: Self, b: Self) -> Self {
+            Self(Builtin.fmul_Vec16xFPIEEE64(a.raw, b.raw))
+        }
+        @inline(__always) static func / (a: Self, b: Self) -> Self {
+            Self(Builtin.fdiv_Vec16xFPIEEE64(a.raw, b.raw))
+        }
+        @inline(__always) func fma(_ a: Self, _ b: Self) -> Self {
+            Self(Builtin.int_fma_Vec16xFPIEEE64(a.raw, b.raw, raw))
+        }
+        @inline(__always) var magnitude: Self { Self(Builtin.int_fabs_Vec16xFPIEEE64(raw)) }
+        @inline(__always) func rounded() -> Self { Self(Builtin.int_roundeven_Vec16xFPIEEE64(raw)) }
+        @inline(__always) func truncated() -> Self { Self(Builtin.int_trunc_Vec16xFPIEEE64(raw)) }
     }
     @inline(__always) func float32(ofHalf bits: UInt16) -> Float { Float(Float16(bitPattern: bits)) }
     @inline(__always) func half(of value: Float) -> UInt16 { Float16(value).bitPattern }
 #else
     // Out of line, since there are many in each kernel.
     extension V32 {
+        @inline(__always) static func + (a: Self, b: Self) -> Self { Self(lanes: a.lanes + b.lanes) }
+        @inline(__always) static func - (a: Self, b: Self) -> Self { Self(lanes: a.lanes - b.lanes) }
+        @inline(__always) static func * (a: Self, b: Self) -> Self { Self(lanes: a.lanes * b.lanes) }
+        @inline(__always) static func / (a: Self, b: Self) -> Self { Self(lanes: a.lanes / b.lanes) }
         @inline(never) func fma(_ a: Self, _ b: Self) -> Self { Self(lanes: byFours(lanes, a.lanes, b.lanes, fused)) }
+        @inline(__always) var magnitude: Self { Self(bits: bits & Bits(repeating: .max)) }
         @inline(__always) func rounded() -> Self { nearestWhole(self, allWholeFrom: 0x1p23) }
         @inline(__always) func truncated() -> Self { truncatedWhole(self, allWholeFrom: 0x1p23) }
     }
     extension V64 {
+        @inline(__always) static func + (a: Self, b: Self) -> Self { Self(lanes: a.lanes + b.lanes) }
+        @inline(__always) static func - (a: Self, b: Self) -> Self { Self(lanes: a.lanes - b.lanes) }
+        @inline(__always) static func * (a: Self, b: Self) -> Self { Self(lanes: a.lanes * b.lanes) }
+        @inline(__always) static func / (a: Self, b: Self) -> Self { Self(lanes: a.lanes / b.lanes) }
         /// libm's where the parts of a product could over- or underflow.
         @inline(never) func fma(_ a: Self, _ b: Self) -> Self {
             let product = a * b
@@ -38,6 +88,7 @@
             }
             return Self(lanes: byFours(lanes, a.lanes, b.lanes, fused))
         }
+        @inline(__always) var magnitude: Self { Self(bits: bits & Bits(repeating: .max)) }
         @inline(__always) func rounded() -> Self { nearestWhole(self, allWholeFrom: 0x1p52) }
         @inline(__always) func truncated() -> Self { truncatedWhole(self, allWholeFrom: 0x1p52) }
     }

@@ -39,18 +39,16 @@ private func mapBits<V: Vector>(_: V.Type, _ out: Out, _ n: Int, _ body: (Int) -
 /// Columns from `count` on are outside.
 @inline(__always)
 private func cut<V: Vector>(_: V.Type, _ count: Int, _ out: Out, _ n: Int) {
-    let end = V(Double(count))
     var i = count & ~15
     while i < n {
-        let inside = V.less(V(Double(i)) + V.positions, end)
-        V.storeBits(V.select(inside, V.loadBits(In(out), i), V.whole(-1)), out, i)
+        V.storeBits(V.select(inside(V.self, i, count), V.loadBits(In(out), i), V.whole(-1)), out, i)
         i &+= 16
     }
 }
 
 /// Keys of v = 1 − p, of the first `count`; q is 1 − p, NULL if it is to be subtracted. Labels are NULL if none is ignored.
 @inline(__always)
-func boundaryKeys<V: Vector>(
+func boundaryKeys<V: Sixteen>(
     _: V.Type, _ p: In, _ q: In?, _ labels: In?, _ ignored: Double, _ count: Int, _ out: Out, _ n: Int
 ) {
     if let q {
@@ -74,7 +72,7 @@ func boundaryKeys<V: Vector>(
 /// Keys of b = largest − v. The smaller of each and its complement say it: largest − v or v − largest between two at one end;
 /// from end to end 1 − b is their sum.
 @inline(__always)
-func boundaryEdges<V: Vector>(_: V.Type, _ keys: In, _ largest: In, _ out: Out, _ n: Int) {
+func boundaryEdges<V: Sixteen>(_: V.Type, _ keys: In, _ largest: In, _ out: Out, _ n: Int) {
     mapBits(V.self, out, n) { i in
         let key = V.loadBits(keys, i)
         let top = V.loadBits(largest, i)
@@ -90,7 +88,7 @@ func boundaryEdges<V: Vector>(_: V.Type, _ keys: In, _ largest: In, _ out: Out, 
 
 /// Labels as keys that sort up, and as keys that sort down.
 @inline(__always)
-func boundaryLabels<V: Vector>(
+func boundaryLabels<V: Sixteen>(
     _: V.Type, _ labels: In, _ ignored: Double, _ count: Int, _ up: Out, _ down: Out, _ n: Int
 ) {
     let ignored = V(ignored)
@@ -108,7 +106,7 @@ func boundaryLabels<V: Vector>(
 
 /// The label's key where its window holds another label, else −1: the inner boundaries of all classes.
 @inline(__always)
-func boundaryClasses<V: Vector>(
+func boundaryClasses<V: Sixteen>(
     _: V.Type, _ up: In, _ down: In, _ largestUp: In, _ largestDown: In, _ out: Out, _ n: Int
 ) {
     mapBits(V.self, out, n) { i in
@@ -122,7 +120,7 @@ func boundaryClasses<V: Vector>(
 
 /// A bit for each of the 32 classes from `first` on.
 @inline(__always)
-func boundaryBits<V: Vector>(_: V.Type, _ classes: In, _ first: Double, _ out: Out, _ n: Int) {
+func boundaryBits<V: Sixteen>(_: V.Type, _ classes: In, _ first: Double, _ out: Out, _ n: Int) {
     let first = V(first)
     mapBits(V.self, out, n) { i in
         let key = V.loadBits(classes, i)
@@ -146,7 +144,7 @@ func boundaryTruth<V: Vector>(_: V.Type, _ bits: In, _ bit: Int, _ out: Out, _ n
 
 /// Of the prediction's boundary b: Σ b near the truth, Σ b elsewhere; of the truth: Σ of b's window there, Σ (1 − it).
 @inline(__always)
-func boundarySums<V: Vector>(
+func boundarySums<V: Vector & Terms>(
     _: V.Type, _ edges: In, _ near: In, _ truth: In, _ nearTruth: In, _ bit: Int, _ n: Int, _ sums: Sums
 ) {
     let bit = V.whole(1 &<< bit)

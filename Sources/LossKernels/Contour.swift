@@ -44,7 +44,7 @@ private func contourSteps<V: Vector>(
 
 /// Σ S of the first `count` columns.
 @inline(__always)
-func contourLength<V: Vector>(
+func contourLength<V: Vector & Terms>(
     _: V.Type, _ p: In, _ q: In?, _ x: In?, _ reach: Int, _ pitch: Int, _ count: Int, _ n: Int, _ sums: Sums
 ) {
     contourSteps(V.self, p, q, x, reach, pitch) { step in
@@ -54,7 +54,7 @@ func contourLength<V: Vector>(
 
 /// Its derivatives by a and b; and the same sum.
 @inline(__always)
-func contourSlopes<V: Vector>(
+func contourSlopes<V: Vector & Terms>(
     _: V.Type, _ p: In, _ q: In?, _ x: In?, _ reach: Int, _ pitch: Int, _ count: Int, _ down: Out, _ across: Out,
     _ n: Int, _ sums: Sums
 ) {
@@ -71,7 +71,7 @@ func contourSlopes<V: Vector>(
 
 /// Σ p·(y − in)² + (1−p)·(y − out)² of the first `count`; q is 1 − p, nil if it is to be subtracted.
 @inline(__always)
-func contourRegion<V: Vector>(
+func contourRegion<V: Vector & Terms>(
     _: V.Type, _ p: In, _ q: In?, _ y: In, _ inner: Double, _ outer: Double, _ count: Int, _ n: Int, _ sums: Sums
 ) {
     let inner = V(inner)

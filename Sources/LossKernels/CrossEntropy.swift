@@ -17,7 +17,7 @@ func bce<V: Vector>(_: V.Type, _ p: In, _ g: In, _ out: Out, _ n: Int, log1p: Bo
             if log1p {
                 // What rounding 1 − p lost, as in Vector.log1p with d = −p.
                 let lost = (V(1) - u) - p
-                l = l + (lost * (V(1) + p * (V(1) + p))).keep(V.not(positive))
+                l = l.fma(lost.keep(V.not(positive)), V(1).fma(p, V(1) + p))
             }
             return V(0) - V.max(V(-100), l)
         }
@@ -28,7 +28,7 @@ func bce<V: Vector>(_: V.Type, _ p: In, _ g: In, _ out: Out, _ n: Int, log1p: Bo
             let u = V(1) - p
             let logP = V.max(V(-100), p.log())
             let logU = V.max(V(-100), log1p ? V.log1p(V(0) - p) : u.log())
-            return V(0) - (g * logP + (V(1) - g) * logU)
+            return V(0) - (g * logP).fma(V(1) - g, logU)
         }
     }
 }
@@ -51,10 +51,12 @@ func bceGradient<V: Vector>(_: V.Type, _ p: In, _ g: In, _ w: In?, _ c: Double, 
 /// Infinite logits as PyTorch has them: ∞ for x = ∞, y = 0, else NaN (the last term makes −∞ one).
 @inline(__always)
 func crossEntropy<V: Vector>(_ x: V, _ y: V, _ a: V) -> V {
-    let l = V.log1p(fraction: (V(0) - x.magnitude).expOfNegative())
-    let positive = V.max(V(0), x)
-    let negative = V.max(V(0), V(0) - x)
-    return (V(1) - y) * (positive + l) + (a * y) * (negative + l) + V(0) * V.min(x, V(0))
+    let l = V.log1p(fraction: (-x.magnitude).expOfNegative())
+    let more = l + x.magnitude
+    let isNegative = V.less(x, V(0))
+    let positive = V.select(isNegative, l, more)
+    let negative = V.select(isNegative, more, l)
+    return ((a * y) * negative).fma(V(1) - y, positive).fma(V(0), negative)
 }
 
 @inline(__always)
@@ -65,9 +67,8 @@ func bceLogits<V: Vector>(_: V.Type, _ x: In, _ y: In, _ a: Double, _ out: Out, 
 
 /// Its derivative: σ(x) − y as (1−y)·σ − y·(1−σ), without cancellation where σ rounds to 1.
 @inline(__always)
-private func crossEntropySlope<V: Vector>(_ x: V, _ y: V, _ a: V) -> V {
-    let s = x.sigmoid()
-    return (V(1) - y) * s.value - (a * y) * s.complement
+func crossEntropySlope<V: Vector>(_ s: (value: V, complement: V), _ y: V, _ a: V) -> V {
+    ((V(1) - y) * s.value).fnma(a * y, s.complement)
 }
 
 @inline(__always)
@@ -77,7 +78,7 @@ func bceLogitsGradient<V: Vector>(
     let a = V(a)
     let c = V(c)
     weighted(V.self, w) { w in
-        map(out, n) { i in (c * w(i)) * crossEntropySlope(V.load(x, i), V.load(y, i), a) }
+        map(out, n) { i in (c * w(i)) * crossEntropySlope(V.load(x, i).sigmoid(), V.load(y, i), a) }
     }
 }
 
@@ -92,7 +93,7 @@ func bceLogitsBoth<V: Vector>(
         map(value, out, n) { i in
             let x = V.load(x, i)
             let y = V.load(y, i)
-            return (crossEntropy(x, y, a), (c * w(i)) * crossEntropySlope(x, y, a))
+            return (crossEntropy(x, y, a), (c * w(i)) * crossEntropySlope(x.sigmoid(), y, a))
         }
     }
 }
@@ -111,12 +112,9 @@ func sigmoid<V: Vector>(_: V.Type, _ u: In, _ out: Out, _ n: Int) {
 /// p = σ(u) and q = 1 − σ(u), each with its digits.
 @inline(__always)
 func sigmoids<V: Vector>(_: V.Type, _ u: In, _ p: Out, _ q: Out, _ n: Int) {
-    var i = 0
-    while i < n {
+    map(p, q, n) { i in
         let s = V.load(u, i).sigmoid()
-        s.value.store(p, i)
-        s.complement.store(q, i)
-        i &+= 16
+        return (s.value, s.complement)
     }
 }
 

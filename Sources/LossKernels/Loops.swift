@@ -1,10 +1,6 @@
 import KernelTable
 
-/// The loops that every kernel is one of. Kernels give what happens to the sixteen elements at an index;
-/// the loops take two such groups a turn, which is the 32 partial sums of the design.
-///
-/// Two groups hide each other's latency. One at a time spills half as much with AVX2's sixteen registers, and overlap losses
-/// take up to a fifth longer.
+// The loops that every kernel is one of. Kernels give what happens to the elements of a vector at an index.
 
 @inline(__always) var sumBlock: Int { KERNEL_SUM_BLOCK }
 
@@ -13,11 +9,8 @@ import KernelTable
 func map<V: Vector>(_ out: UnsafeMutableRawPointer, _ n: Int, _ body: (Int) -> V) {
     var i = 0
     while i < n {
-        let low = body(i)
-        let high = body(i &+ 16)
-        low.store(out, i)
-        high.store(out, i &+ 16)
-        i &+= 32
+        body(i).store(out, i)
+        i &+= V.width
     }
 }
 
@@ -31,16 +24,17 @@ func map<V: Vector>(
         let (a, b) = body(i)
         a.store(first, i)
         b.store(second, i)
-        i &+= 16
+        i &+= V.width
     }
 }
 
-/// One value a lane, or several, that a loop adds up.
+/// One value of each of 16 or 32 elements, or several, that a loop adds up.
 protocol Terms {
+    static var width: Int { get }
     /// How many sums they are.
     static var count: Int { get }
     static var zero: Self { get }
-    static func + (a: Self, b: Self) -> Self
+    func plus(_ other: Self) -> Self
     /// Adds the lanes to 16 float64 lanes a sum.
     func addWidened(to sums: Sums)
 }
@@ -50,9 +44,10 @@ struct Two<A: Terms, B: Terms>: Terms {
     var b: B
 
     @inline(__always) init(_ a: A, _ b: B) { (self.a, self.b) = (a, b) }
+    @inline(__always) static var width: Int { A.width }
     @inline(__always) static var count: Int { A.count &+ B.count }
     @inline(__always) static var zero: Self { Self(A.zero, B.zero) }
-    @inline(__always) static func + (x: Self, y: Self) -> Self { Self(x.a + y.a, x.b + y.b) }
+    @inline(__always) func plus(_ other: Self) -> Self { Self(a.plus(other.a), b.plus(other.b)) }
     @inline(__always) func addWidened(to sums: Sums) {
         a.addWidened(to: sums)
         b.addWidened(to: sums + A.count &* 16)
@@ -71,11 +66,11 @@ func sum<T: Terms>(_ n: Int, _ sums: Sums, _ body: (Int) -> T) {
         var a = T.zero
         var b = T.zero
         while i < end {
-            a = a + body(i)
-            b = b + body(i &+ 16)
-            i &+= 32
+            a = a.plus(body(i))
+            if T.width < KERNEL_LANES { b = b.plus(body(i &+ 16)) }
+            i &+= KERNEL_LANES
         }
-        (a + b).addWidened(to: sums)
+        a.plus(b).addWidened(to: sums)
     }
 }
 
@@ -89,23 +84,20 @@ func weighted<V: Vector>(_: V.Type, _ w: In?, _ loop: ((Int) -> V) -> Void) {
     }
 }
 
-/// Which of the sixteen are among the first `count`: counted from there, where a float32 is exact.
+/// Which of a vector's elements are among the first `count`: counted from i, where a float32 is exact.
 @inline(__always)
 func inside<V: Vector>(_: V.Type, _ i: Int, _ count: Int) -> V.Bits {
-    V.less(V(Double(i &- count)) + V.positions, V(0))
+    V.less(V.positions, V(Double(count &- i)))
 }
 
 /// True if the masks of all groups have all lanes set.
 @inline(__always)
 func all<V: Vector>(_: V.Type, _ n: Int, _ body: (Int) -> V.Bits) -> Bool {
-    // Two, as the compiler takes a mask that joins two groups apart.
-    var even = V.whole(-1)
-    var odd = even
+    var holds = V.whole(-1)
     var i = 0
     while i < n {
-        even = V.and(even, body(i))
-        odd = V.and(odd, body(i &+ 16))
-        i &+= 32
+        holds = V.and(holds, body(i))
+        i &+= V.width
     }
-    return !V.any(V.not(V.and(even, odd)))
+    return !V.any(V.not(holds))
 }

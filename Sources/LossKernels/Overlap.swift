@@ -10,7 +10,7 @@ func overlapTerms<V: Vector>(_ p: V, _ q: V, _ y: V, _ m: V) -> Three<V> {
 }
 
 @inline(__always)
-func overlap<V: Vector>(_: V.Type, _ p: In, _ q: In?, _ y: In, _ m: In?, _ n: Int, _ sums: Sums) {
+func overlap<V: Vector & Terms>(_: V.Type, _ p: In, _ q: In?, _ y: In, _ m: In?, _ n: Int, _ sums: Sums) {
     weighted(V.self, m) { m in
         if let q {
             sum(n, sums) { i in overlapTerms(V.load(p, i), V.load(q, i), V.load(y, i), m(i)) }
@@ -24,7 +24,7 @@ func overlap<V: Vector>(_: V.Type, _ p: In, _ q: In?, _ y: In, _ m: In?, _ n: In
 }
 
 @inline(__always)
-func overlapLogits<V: Vector>(_: V.Type, _ x: In, _ y: In, _ m: In?, _ n: Int, _ sums: Sums) {
+func overlapLogits<V: Vector & Terms>(_: V.Type, _ x: In, _ y: In, _ m: In?, _ n: Int, _ sums: Sums) {
     weighted(V.self, m) { m in
         sum(n, sums) { i in
             let s = V.load(x, i).sigmoid()
@@ -34,7 +34,7 @@ func overlapLogits<V: Vector>(_: V.Type, _ x: In, _ y: In, _ m: In?, _ n: Int, _
 }
 
 @inline(__always)
-func overlapCrossEntropyLogits<V: Vector>(_: V.Type, _ x: In, _ y: In, _ m: In?, _ n: Int, _ sums: Sums) {
+func overlapCrossEntropyLogits<V: Vector & Terms>(_: V.Type, _ x: In, _ y: In, _ m: In?, _ n: Int, _ sums: Sums) {
     weighted(V.self, m) { m in
         sum(n, sums) { i in
             let x = V.load(x, i)
@@ -59,7 +59,7 @@ func overlapLogitsGradient<V: Vector>(
             let y = V.load(y, i)
             let s = V.load(x, i).sigmoid()
             let overlap = b.fma(a, y) * (s.value * s.complement)
-            return m(i) * overlap.fma(c, (V(1) - y) * s.value - y * s.complement)
+            return m(i) * overlap.fma(c, crossEntropySlope(s, y, V(1)))
         }
     }
 }
@@ -74,7 +74,7 @@ func maskedAffine<V: Vector>(_: V.Type, _ g: In, _ m: In?, _ a: Double, _ b: Dou
 }
 
 @inline(__always)
-func difference<V: Vector>(_: V.Type, _ t: In, _ u: In, _ m: In, _ n: Int, _ sums: Sums) {
+func difference<V: Vector & Terms>(_: V.Type, _ t: In, _ u: In, _ m: In, _ n: Int, _ sums: Sums) {
     sum(n, sums) { i in
         let m = V.load(m, i)
         return Two((V.load(t, i) - V.load(u, i)).magnitude * m, m)

@@ -8,7 +8,7 @@ import KernelTable
 /// round (masked elements have one value, and counting them one by one waits for the memory each time), and in the others
 /// sixteen with another prefix.
 @inline(__always)
-func histogram<V: Vector>(
+func histogram<V: Sixteen>(
     _: V.Type, _ v: In, _ count: Int, _ shift: Int, _ bits: Int, _ prefix: UInt64,
     _ counts: UnsafeMutablePointer<UInt32>
 ) {
@@ -50,7 +50,7 @@ func histogram<V: Vector>(
 }
 
 @inline(__always)
-func sumAbove<V: Vector>(_: V.Type, _ v: In, _ shift: Int, _ prefix: UInt64, _ n: Int, _ sums: Sums) {
+func sumAbove<V: Vector & Terms>(_: V.Type, _ v: In, _ shift: Int, _ prefix: UInt64, _ n: Int, _ sums: Sums) {
     let head = V.head(prefix, above: shift)
     sum(n, sums) { i in
         let v = V.load(v, i)
@@ -59,15 +59,14 @@ func sumAbove<V: Vector>(_: V.Type, _ v: In, _ shift: Int, _ prefix: UInt64, _ n
 }
 
 @inline(__always)
-func countEqual<V: Vector>(_: V.Type, _ v: In, _ threshold: Double, _ count: Int) -> Int {
+func countEqual<V: Vector & Terms>(_: V.Type, _ v: In, _ threshold: Double, _ count: Int) -> Int {
     let threshold = V(threshold).order
     let one = V(1)
     var lanes = V64(0)
     return withUnsafeMutableBytes(of: &lanes) { raw in
         let lanes = raw.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: Double.self)
         sum((count &+ 31) & ~31, lanes) { i in
-            let inside = V.less(V(Double(i)) + V.positions, V(Double(count)))
-            return one.keep(V.and(inside, V.orderEqual(V.load(v, i).order, threshold)))
+            return one.keep(V.and(inside(V.self, i, count), V.orderEqual(V.load(v, i).order, threshold)))
         }
         var total = 0.0
         for lane in 0..<16 { total += lanes[lane] }

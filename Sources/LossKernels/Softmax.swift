@@ -78,7 +78,7 @@ private func rest<V: Vector>(
 
 /// p and 1 − p, each with all its digits.
 @inline(__always)
-func softmax<V: Vector>(
+func softmax<V: Sixteen>(
     _: V.Type, _ x: Planes, _ classes: Int, _ tile: Out, _ p: Out, _ q: Out, _ pitch: Int, _ n: Int
 ) {
     tiles(V.self, x, classes, tile, n) { group, top, i in
@@ -97,7 +97,7 @@ func softmax<V: Vector>(
 
 /// The largest logit and log Σ e^(x − largest): log p = (x − largest) − rest, without cancellation.
 @inline(__always)
-func logSumExp<V: Vector>(
+func logSumExp<V: Sixteen>(
     _: V.Type, _ x: Planes, _ classes: Int, _ tile: Out, _ largest: Out, _ restOut: Out, _ n: Int
 ) {
     tiles(
@@ -111,7 +111,7 @@ func logSumExp<V: Vector>(
 /// Cross-entropy with labels, whose classes count h times (0: a position that counts nothing, whatever it holds):
 /// l = −h·log p of the label's class; and, if wanted, c·h·p, less c·h for the label's class.
 @inline(__always)
-func crossEntropyLabels<V: Vector>(
+func crossEntropyLabels<V: Sixteen>(
     _: V.Type, _ x: Planes, _ classes: Int, _ labels: In, _ h: In, _ c: Double, _ tile: Out, _ l: Out,
     _ out: UnsafePointer<Out>?, _ n: Int
 ) {
@@ -157,7 +157,7 @@ func crossEntropyLabels<V: Vector>(
 /// The same of smoothed labels: class k counts f·spread[k], and the label's class h more. spread holds a number for each
 /// class, then the sum of the others' for each, then the sum of all.
 @inline(__always)
-func crossEntropySmoothed<V: Vector>(
+func crossEntropySmoothed<V: Sixteen>(
     _: V.Type, _ x: Planes, _ classes: Int, _ labels: In, _ h: In, _ f: In, _ spread: UnsafePointer<Double>,
     _ c: Double, _ tile: Out, _ l: Out, _ out: UnsafePointer<Out>?, _ n: Int
 ) {
@@ -236,7 +236,7 @@ func crossEntropyAdd<V: Vector>(_: V.Type, _ x: In, _ largest: In, _ rest: In, _
 
 /// The largest t of each position, and the sum of the others.
 @inline(__always)
-func crossEntropyTargets<V: Vector>(
+func crossEntropyTargets<V: Sixteen>(
     _: V.Type, _ t: In, _ classes: Int, _ pitch: Int, _ largest: Out, _ others: Out, _ n: Int
 ) {
     var i = 0
@@ -278,7 +278,7 @@ func crossEntropyGradient<V: Vector>(
 /// dL/dx = p·(g − Σ p·g) for dL/dp = g. Where a class is nearly certain its g cancels against its own part of the sum:
 /// for p > ½ that is (1−p)·g − Σ of the others.
 @inline(__always)
-func softmaxGradient<V: Vector>(
+func softmaxGradient<V: Sixteen>(
     _: V.Type, _ p: In, _ q: In, _ g: In, _ classes: Int, _ pitch: Int, _ out: UnsafePointer<Out>, _ n: Int
 ) {
     let half = V(0.5)

@@ -4,7 +4,7 @@ import KernelTable
 
 /// sums[j] += entering[j] − leaving[j], in the rows' own type or in float64; nil counts as 0.
 @inline(__always)
-func columnSums<V: Vector>(_: V.Type, _ sums: Out, _ entering: In?, _ leaving: In?, _ n: Int, _ narrow: Bool) {
+func columnSums<V: Sixteen>(_: V.Type, _ sums: Out, _ entering: In?, _ leaving: In?, _ n: Int, _ narrow: Bool) {
     @inline(__always) func own(_ row: In, _ i: Int) -> V { V.load(row, i) }
     @inline(__always) func wide(_ row: In, _ i: Int) -> V64 { V.loadWide(row, i) }
     if narrow { columnSums(sums, entering, leaving, n, own) } else { columnSums(sums, entering, leaving, n, wide) }
@@ -28,7 +28,7 @@ private func columnSums<A: Vector>(_ sums: Out, _ entering: In?, _ leaving: In?,
 /// S[j+16] = S[j] + s16[j+r+1] − s16[j−r]. Whole vectors from memory, without a shuffle or a chain from column to column.
 /// `columns` has zeros around it, and so has `sixteens`; `fours` and `sixteens` are where column 0 would be.
 @inline(__always)
-func structureWeights<V: Vector, A: Vector>(
+func structureWeights<V: Sixteen, A: Vector>(
     _ columns: In, _ fours: Out, _ sixteens: Out, _ radius: Int, _ y: In, _ widths: In?, _ divisor: Double,
     _ gain: Double, _ count: Int, _ out: Out, _ n: Int, _ rounded: (A) -> V
 ) {
@@ -88,7 +88,7 @@ func structureWeights<V: Vector, A: Vector>(
 
 /// Σ pyw, Σ p(1−y)w, Σ (1−p)yw and Σ ℓm, ℓ being the cross-entropy.
 @inline(__always)
-func structureSums<V: Vector>(_: V.Type, _ x: In, _ y: In, _ w: In, _ m: In?, _ n: Int, _ sums: Sums) {
+func structureSums<V: Vector & Terms>(_: V.Type, _ x: In, _ y: In, _ w: In, _ m: In?, _ n: Int, _ sums: Sums) {
     weighted(V.self, m) { m in
         sum(n, sums) { i in
             let x = V.load(x, i)
@@ -113,21 +113,21 @@ func structureGradient<V: Vector>(
         let w = V.load(w, i)
         let s = V.load(x, i).sigmoid()
         let overlap = w * b.fma(a, y) * (s.value * s.complement)
-        return overlap.fma(c.fma(d, w), (V(1) - y) * s.value - y * s.complement)
+        return overlap.fma(c.fma(d, w), crossEntropySlope(s, y, V(1)))
     }
 }
 
 /// What a pixel by itself has of p(1−y) + (1−p)y over p + y − py + smooth: 0 where both are 0.
 @inline(__always)
 private func pixelOverlap<V: Vector>(_ p: V, _ q: V, _ y: V, _ smooth: V) -> (value: V, inverse: V) {
-    let divisor = p + q * y + smooth
+    let divisor = (p + smooth).fma(q, y)
     let inverse = (V(1) / divisor).keep(V.not(V.equal(divisor, V(0))))
-    return ((p * (V(1) - y) + q * y) * inverse, inverse)
+    return ((p * (V(1) - y)).fma(q, y) * inverse, inverse)
 }
 
 /// Σ of that times w, and Σ ℓw.
 @inline(__always)
-func structurePixels<V: Vector>(_: V.Type, _ x: In, _ y: In, _ w: In, _ smooth: Double, _ n: Int, _ sums: Sums) {
+func structurePixels<V: Vector & Terms>(_: V.Type, _ x: In, _ y: In, _ w: In, _ smooth: Double, _ n: Int, _ sums: Sums) {
     let smooth = V(smooth)
     sum(n, sums) { i in
         let x = V.load(x, i)
@@ -149,8 +149,7 @@ func structurePixelsGradient<V: Vector>(
         let y = V.load(y, i)
         let s = V.load(x, i).sigmoid()
         let inverse = pixelOverlap(s.value, s.complement, y, smooth).inverse
-        let slope = (smooth * (V(1) - V(2) * y) - y * y) * (inverse * inverse)
-        let logits = (V(1) - y) * s.value - y * s.complement
-        return (c * V.load(w, i)) * logits.fma(slope, s.value * s.complement)
+        let slope = (smooth * V(1).fnma(V(2), y)).fnma(y, y) * (inverse * inverse)
+        return (c * V.load(w, i)) * crossEntropySlope(s, y, V(1)).fma(slope, s.value * s.complement)
     }
 }

@@ -1,5 +1,5 @@
 /// Sixteen lanes of float32.
-struct V32: Vector {
+struct V32: Sixteen {
     var lanes: SIMD16<Float>
     typealias Bits = SIMD16<Int32>
 
@@ -38,10 +38,6 @@ struct V32: Vector {
     }
 
     @inline(__always) init(_ value: Double) { lanes = SIMD16(repeating: Float(value)) }
-    @inline(__always) static func + (a: Self, b: Self) -> Self { Self(lanes: a.lanes + b.lanes) }
-    @inline(__always) static func - (a: Self, b: Self) -> Self { Self(lanes: a.lanes - b.lanes) }
-    @inline(__always) static func * (a: Self, b: Self) -> Self { Self(lanes: a.lanes * b.lanes) }
-    @inline(__always) static func / (a: Self, b: Self) -> Self { Self(lanes: a.lanes / b.lanes) }
 
     @inline(__always) static func less(_ a: Self, _ b: Self) -> Bits {
         unsafeBitCast(a.lanes .< b.lanes, to: Bits.self)
@@ -62,7 +58,6 @@ struct V32: Vector {
     @inline(__always) var bits: Bits { unsafeBitCast(lanes, to: Bits.self) }
     @inline(__always) init(bits: Bits) { lanes = unsafeBitCast(bits, to: SIMD16<Float>.self) }
 
-    @inline(__always) var magnitude: Self { Self(bits: bits & Bits(repeating: .max)) }
     @inline(__always) func signed(like other: Self) -> Self { Self(bits: bits | (other.bits & Bits(repeating: .min))) }
 
     @inline(__always) var parts: (mantissa: Self, exponent: Self) {

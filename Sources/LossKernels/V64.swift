@@ -1,5 +1,5 @@
 /// Sixteen lanes of float64.
-struct V64: Vector {
+struct V64: Sixteen {
     var lanes: SIMD16<Double>
     typealias Bits = SIMD16<Int64>
 
@@ -22,10 +22,6 @@ struct V64: Vector {
     @inline(__always) init(narrowing wide: V64) { self = wide }
 
     @inline(__always) init(_ value: Double) { lanes = SIMD16(repeating: value) }
-    @inline(__always) static func + (a: Self, b: Self) -> Self { Self(lanes: a.lanes + b.lanes) }
-    @inline(__always) static func - (a: Self, b: Self) -> Self { Self(lanes: a.lanes - b.lanes) }
-    @inline(__always) static func * (a: Self, b: Self) -> Self { Self(lanes: a.lanes * b.lanes) }
-    @inline(__always) static func / (a: Self, b: Self) -> Self { Self(lanes: a.lanes / b.lanes) }
 
     @inline(__always) static func less(_ a: Self, _ b: Self) -> Bits {
         unsafeBitCast(a.lanes .< b.lanes, to: Bits.self)
@@ -46,7 +42,6 @@ struct V64: Vector {
     @inline(__always) var bits: Bits { unsafeBitCast(lanes, to: Bits.self) }
     @inline(__always) init(bits: Bits) { lanes = unsafeBitCast(bits, to: SIMD16<Double>.self) }
 
-    @inline(__always) var magnitude: Self { Self(bits: bits & Bits(repeating: .max)) }
     @inline(__always) func signed(like other: Self) -> Self { Self(bits: bits | (other.bits & Bits(repeating: .min))) }
 
     @inline(__always) var parts: (mantissa: Self, exponent: Self) {

@@ -1,23 +1,24 @@
 import KernelTable
 
-/// Sixteen lanes of one compute type, with just the operations that become single instructions.
+/// Lanes of one compute type, with just the operations that become single instructions.
 ///
-/// Kernels are generic over this protocol and specialised for `V32` and `V64`.
+/// Kernels are generic over this protocol and specialised for sixteen lanes (`V32`, `V64`) or two such vectors (`Pair`).
 /// The operations are spelt in the ways that the compiler turns into vector code: a select is
 /// `((a ^ b) & mask) ^ b` on bits, minimum and maximum are that select.
-protocol Vector: Terms {
+protocol Vector {
     /// Signed integers of the same width: raw bits, comparison masks and order keys.
     associatedtype Bits
 
+    /// How many elements it has, and the bytes of one.
+    static var width: Int { get }
     static var bytes: Int { get }
+    /// 0, 1, 2 …
     static var positions: Self { get }
     static func load(_ from: UnsafeRawPointer, _ index: Int) -> Self
     func store(_ to: UnsafeMutableRawPointer, _ index: Int)
-    /// The same lanes in float64, and back.
-    static func loadWide(_ from: UnsafeRawPointer, _ index: Int) -> V64
-    init(narrowing wide: V64)
 
     init(_ value: Double)
+    static func + (a: Self, b: Self) -> Self
     static func - (a: Self, b: Self) -> Self
     static func * (a: Self, b: Self) -> Self
     static func / (a: Self, b: Self) -> Self
@@ -47,9 +48,6 @@ protocol Vector: Terms {
 
     /// Integers that sort as the values do: −0 with +0, NaN above everything.
     var order: Bits { get }
-    /// A stored order as an unsigned key; and the value that has it.
-    static func key(_ orders: UnsafeRawPointer, _ index: Int) -> UInt64
-    static func value(ofKey key: UInt64) -> Double
     static func orderGreater(_ a: Bits, _ b: Bits) -> Bits
     static func orderEqual(_ a: Bits, _ b: Bits) -> Bits
     /// Orders of the keys without their last `shift` bits, to be compared with those of `prefix`.
@@ -67,12 +65,6 @@ protocol Vector: Terms {
     static func bit(_ n: Self) -> Bits
     var bits: Bits { get }
     init(bits: Bits)
-    // One element, where a kernel has to take them one after the other.
-    /// out[i + codes[i]] += g[i], unless g[i] is 0.
-    static func scatter(_ codes: UnsafeRawPointer, _ g: UnsafeRawPointer, _ out: UnsafeMutableRawPointer, _ i: Int)
-    /// Element i of row places[i] of out = values[i].
-    static func put(
-        _ values: UnsafeRawPointer, _ places: UnsafeRawPointer, _ pitch: Int, _ out: UnsafeMutableRawPointer, _ i: Int)
     /// The bits of ½.
     static var half: Int { get }
     /// The bit that tells a quiet NaN from infinity.
@@ -97,10 +89,30 @@ protocol Vector: Terms {
     var powerOfSum: Self { get }
 }
 
-extension Vector {
+/// What kernels need besides that take some elements by themselves, or in float64.
+protocol Sixteen: Vector, Terms {
+    /// The same lanes in float64, and back.
+    static func loadWide(_ from: UnsafeRawPointer, _ index: Int) -> V64
+    init(narrowing wide: V64)
+    /// A stored order as an unsigned key; and the value that has it.
+    static func key(_ orders: UnsafeRawPointer, _ index: Int) -> UInt64
+    static func value(ofKey key: UInt64) -> Double
+    // One element, where a kernel has to take them one after the other.
+    /// out[i + codes[i]] += g[i], unless g[i] is 0.
+    static func scatter(_ codes: UnsafeRawPointer, _ g: UnsafeRawPointer, _ out: UnsafeMutableRawPointer, _ i: Int)
+    /// Element i of row places[i] of out = values[i].
+    static func put(
+        _ values: UnsafeRawPointer, _ places: UnsafeRawPointer, _ pitch: Int, _ out: UnsafeMutableRawPointer, _ i: Int)
+}
+
+extension Sixteen {
+    @inline(__always) static var width: Int { 16 }
     @inline(__always) static var count: Int { 1 }
     @inline(__always) static var zero: Self { Self(0) }
+    @inline(__always) func plus(_ other: Self) -> Self { self + other }
+}
 
+extension Vector {
     // Where a lane is NaN both give b.
     @inline(__always) static func max(_ a: Self, _ b: Self) -> Self { select(less(b, a), a, b) }
     @inline(__always) static func min(_ a: Self, _ b: Self) -> Self { select(less(a, b), a, b) }
@@ -110,6 +122,8 @@ extension Vector {
             Self.equal(self, Self(0)), Self(0), Self.select(Self.equal(self, self), Self(1).signed(like: self), self))
     }
     @inline(__always) static prefix func - (a: Self) -> Self { Self(0) - a }
+    /// self − a·b, rounded once.
+    @inline(__always) func fnma(_ a: Self, _ b: Self) -> Self { fma(a * Self(-1), b) }
 }
 
 /// (The standard library's `any` is a function of its own at the baseline, and weak.)

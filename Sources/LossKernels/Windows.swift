@@ -222,7 +222,7 @@ private func largeWindows<F: Found>(
 
 /// Windows of 2·radius + 1 along a row. Codes: the offset of the first largest.
 @inline(__always)
-func rowWindow<V: Vector, M: Merge>(
+func rowWindow<V: Sixteen, M: Merge>(
     _: V.Type, _: M.Type, _ row: In, _ radius: Int, _ line: Out, _ codeLine: Out, _ out: Out, _ codes: Out?, _ n: Int
 ) {
     let size = 2 &* radius &+ 1
@@ -238,7 +238,7 @@ func rowWindow<V: Vector, M: Merge>(
 
 /// Windows over `count` rows that lie `pitch` bytes apart. Codes: the row of the first largest, counted from `first`.
 @inline(__always)
-func columnWindow<V: Vector, M: Merge>(
+func columnWindow<V: Sixteen, M: Merge>(
     _: V.Type, _: M.Type, _ rows: In, _ pitch: Int, _ count: Int, _ first: Int, _ out: Out, _ codes: Out?, _ n: Int
 ) {
     window(V.self, M.self, rows, pitch, count, first, out, codes, n)
@@ -246,7 +246,7 @@ func columnWindow<V: Vector, M: Merge>(
 
 /// Of two windows, of which a comes first.
 @inline(__always)
-func merged<V: Vector, M: Merge>(
+func merged<V: Sixteen, M: Merge>(
     _: V.Type, _: M.Type, _ a: In, _ aCodes: In?, _ b: In, _ bCodes: In?, _ out: Out, _ codes: Out?, _ n: Int
 ) {
     var i = 0
@@ -263,7 +263,7 @@ func merged<V: Vector, M: Merge>(
 }
 
 @inline(__always)
-func fillWhole<V: Vector>(_: V.Type, _ value: Int, _ out: Out, _ n: Int) {
+func fillWhole<V: Sixteen>(_: V.Type, _ value: Int, _ out: Out, _ n: Int) {
     var i = 0
     while i < n {
         V.storeBits(V.whole(value), out, i)
@@ -275,7 +275,7 @@ func fillWhole<V: Vector>(_: V.Type, _ value: Int, _ out: Out, _ n: Int) {
 
 /// out[i] = Σ g over the windows, among those centred on `count` rows, whose largest is in row `row`.
 @inline(__always)
-func columnRoute<V: Vector>(
+func columnRoute<V: Sixteen>(
     _: V.Type, _ codes: In, _ g: In, _ pitch: Int, _ count: Int, _ row: Int, _ out: Out, _ n: Int
 ) {
     let row = V.whole(row)
@@ -300,7 +300,7 @@ func columnRoute<V: Vector>(
 
 /// out[i] = Σ g over the windows of 2·radius + 1 along a row whose largest is element i.
 @inline(__always)
-func rowRoute<V: Vector>(
+func rowRoute<V: Sixteen>(
     _: V.Type, _ codes: In, _ g: In, _ radius: Int, _ line: Out, _ codeLine: Out, _ out: Out, _ n: Int
 ) {
     let margin = margin(radius)
@@ -329,7 +329,7 @@ func rowRoute<V: Vector>(
 /// windows whose largest is one and the same follow each other (the first of the largest never moves back), so that a sum
 /// goes to its place once: when the next one begins.
 @inline(__always)
-func columnRuns<V: Vector>(
+func columnRuns<V: Sixteen>(
     _: V.Type, _ codes: In, _ g: In, _ sums: Out, _ places: Out, _ out: Out, _ pitch: Int, _ n: Int
 ) {
     var i = 0
@@ -357,7 +357,7 @@ func columnRuns<V: Vector>(
 
 /// Row `row` of what comes from there, once no window can add to it any more.
 @inline(__always)
-func columnRunsEnd<V: Vector>(_: V.Type, _ sums: In, _ places: In, _ row: Int, _ out: Out, _ n: Int) {
+func columnRunsEnd<V: Sixteen>(_: V.Type, _ sums: In, _ places: In, _ row: Int, _ out: Out, _ n: Int) {
     let row = V.whole(row)
     map(out, n) { i in
         V.select(V.orderEqual(V.loadBits(places, i), row), V.load(sums, i), V.load(In(out), i))
@@ -366,7 +366,7 @@ func columnRunsEnd<V: Vector>(_: V.Type, _ sums: In, _ places: In, _ row: Int, _
 
 /// out[i + codes[i]] += g[i], one after the other.
 @inline(__always)
-func rowScatter<V: Vector>(_: V.Type, _ codes: In, _ g: In, _ out: Out, _ n: Int) {
+func rowScatter<V: Sixteen>(_: V.Type, _ codes: In, _ g: In, _ out: Out, _ n: Int) {
     var i = 0
     while i < n {
         V.scatter(codes, g, out, i)

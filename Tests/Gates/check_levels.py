@@ -6,8 +6,10 @@ Code generation can quietly break what dispatch promises, in two ways that no nu
    baseline's code (slow), or an old processor an AVX level's (a crash).
 2. An AVX instruction outside the AVX modules: a crash on processors without it.
 
-And two that are merely slow: a call out of a kernel (to libm, lane by lane), and a call from a kernel's loop (to a closure
-that was not inlined, all vectors by way of the stack). Usage: check_levels.py BUILD_FOLDER [library]
+And three that are merely slow: a call out of a kernel (to libm, lane by lane), a call from a kernel's loop (to a closure
+that was not inlined, all vectors by way of the stack), and a loop on vectors that takes an operation of theirs lane by lane.
+
+Usage: check_levels.py BUILD_FOLDER [library]
 """
 
 import json
@@ -28,6 +30,10 @@ ALLOWED_IN = {"LossKernels": "fma"}
 
 INSTRUCTION = re.compile(r"\s*([0-9a-f]+):\t(.*\S)")
 JUMP = re.compile(r"j\w+\s+([0-9a-f]+)\b")
+VECTOR = re.compile(r"v\w+p[sd]\b")
+LANE = re.compile(r"v(add|sub|mul|div|min|max|sqrt|fn?m(add|sub)\d+)s[sd]\b")
+# A vector's lanes are four or more; what is computed once for a vector takes fewer.
+LANES = 4
 
 
 def run(*command: str) -> str:
@@ -84,34 +90,55 @@ def functions(library: pathlib.Path) -> Iterator[tuple[str, list[tuple[int, str]
         sys.exit(f"objdump could not read {library}")
 
 
+def loops(instructions: list[tuple[int, str]]) -> list[tuple[int, int]]:
+    """Where each begins and ends."""
+    jumps = [(int(to[1], 16), address) for address, text in instructions if (to := JUMP.match(text))]
+    return [(start, end) for start, end in jumps if start <= end]
+
+
 def calls_in_loops(instructions: list[tuple[int, str]]) -> list[str]:
     calls = [(address, text) for address, text in instructions if text.startswith("call") and "@plt" not in text]
-    jumps = [(address, int(to[1], 16)) for address, text in instructions if (to := JUMP.match(text))]
-    return [text for call, text in calls if any(to <= call <= address for address, to in jumps)]
+    found = loops(instructions) if calls else []
+    return [text for call, text in calls if any(start <= call <= end for start, end in found)]
 
 
-def check_library(library: pathlib.Path) -> tuple[list[str], list[str]]:
-    """AVX instructions outside the AVX modules, and calls in loops of these."""
-    elsewhere, called = [], []
+def lanes_in_loops(instructions: list[tuple[int, str]]) -> list[str]:
+    """Innermost loops, where operations on one lane are many."""
+    found = loops(instructions)
+    innermost = [a for a in found if not any(a != b and a[0] <= b[0] and b[1] <= a[1] for b in found)]
+    problems = []
+    for start, end in innermost:
+        texts = [text for address, text in instructions if start <= address <= end]
+        lanes = sum(1 for text in texts if LANE.match(text))
+        if lanes > LANES and any(VECTOR.match(text) for text in texts):
+            problems.append(f"{lanes} operations on one lane in {len(texts)} instructions from {start:x} on")
+    return problems
+
+
+def check_library(library: pathlib.Path) -> tuple[list[str], list[str], list[str]]:
+    """AVX instructions outside the AVX modules; calls in loops of these, and operations there on single lanes."""
+    elsewhere, called, apart = [], [], []
     for name, instructions in functions(library):
         if any(module in name for module in VECTOR_CODE):
             called += [f"{name}: {text}" for text in calls_in_loops(instructions)]
+            apart += [f"{name}: {text}" for text in lanes_in_loops(instructions)]
         else:
             used = {text.split()[0] for _, text in instructions if text.startswith("v")} - {"verr", "verw"}
             elsewhere += [f"{name}: {instruction}" for instruction in sorted(used)[:1]]
-    return elsewhere, called
+    return elsewhere, called, apart
 
 
 def main() -> None:
     build = pathlib.Path(sys.argv[1])
     library = pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else build / "libsegloss.so"
-    elsewhere, called = check_library(library)
+    elsewhere, called, apart = check_library(library)
     checks = {
         "no foreign weak code in the kernel modules": foreign_weak_text(build),
         "no call out of a kernel": calls_out_of_kernels(build),
         "no AVX instruction outside the AVX modules": elsewhere,
         # The baseline's multiply-add is a function of its own: it has no instruction for it.
         "no call from a loop of the AVX modules": called,
+        "no lane by itself in their vector loops": apart,
     }
     for name, problems in checks.items():
         print(f"{'ok    ' if not problems else 'FAILED'} {name}")
