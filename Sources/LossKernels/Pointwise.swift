@@ -34,17 +34,20 @@ func areLabels<V: Vector>(_: V.Type, _ a: In, _ classes: Double, _ ignored: Doub
     }
 }
 
-/// u^γ and u^(γ−1) for 0 ≤ u ≤ 1: γ = 2, which nearly everyone uses, by itself. Others err by less than 2·(1 + |log u^γ|) ulp,
-/// since what rounds in the exponent counts as often as it is large (Tests/Math).
+/// u^γ for 0 ≤ u ≤ 1, and factors of u^γ·z/u, 0 where u is: γ = 2, which nearly everyone uses, by itself and without a quotient.
+/// Others err by less than 2·(1 + |log u^γ|) ulp, since what rounds in the exponent counts as often as it is large (Tests/Math).
+/// There it is z/u that stays finite: u^(γ−1) would not, of a small u and γ < 1.
 @inline(__always)
-private func withPower<V: Vector>(_: V.Type, _ gamma: Double, _ loop: ((V) -> (own: V, less: V)) -> Void) {
+private func withPower<V: Vector>(
+    _: V.Type, _ gamma: Double, _ loop: ((_ u: V, _ z: V) -> (own: V, factors: (V, V))) -> Void
+) {
     if gamma == 2 {
-        loop { u in (u * u, u) }
+        loop { u, z in (u * u, (u, z)) }
     } else {
-        loop { u in
-            // The logarithm of 0 stays finite: 0^0 is 1. What the power below multiplies is 0 there.
+        loop { u, z in
+            // The logarithm of 0 stays finite: 0^0 is 1.
             let power = (V(gamma) * V.max(V(-1e30), u.log())).exp()
-            return (power, (power / u).keep(V.not(V.equal(u, V(0)))))
+            return (power, (power, (z / u).keep(V.not(V.equal(u, V(0))))))
         }
     }
 }
@@ -55,18 +58,19 @@ private func focalTerms<V: Vector>(_ p: V, _ q: V, _ y: V, _ positive: V, _ nega
     ((p * (V(1) - y)).fma(q, y), (negative * (V(1) - y)).fma(positive, y))
 }
 
-/// ℓ = α_t·u^γ·CE and dℓ/dx = α_t·[u^γ·(p − y) − u^(γ−1)·γ·CE·(2y − 1)·p(1−p)], u = 1 − p_t.
+/// ℓ = α_t·u^γ·CE and dℓ/dx = α_t·u^γ·[(p − y) − γ·CE·(2y − 1)·p(1−p)/u], u = 1 − p_t; where u is 0 so is p(1−p).
 /// What a caller leaves out of the two costs nothing.
 @inline(__always)
 private func focalElement<V: Vector>(
-    _ x: V, _ y: V, _ positive: Double, _ negative: Double, _ gamma: Double, _ power: (V) -> (own: V, less: V)
+    _ x: V, _ y: V, _ positive: Double, _ negative: Double, _ gamma: Double,
+    _ power: (V, V) -> (own: V, factors: (V, V))
 ) -> (value: V, slope: V) {
     let s = x.sigmoid()
     let l = crossEntropy(x, y, V(1))
     let t = focalTerms(s.value, s.complement, y, V(positive), V(negative))
-    let power = power(t.u)
-    let turn = (V(gamma) * l * V(-1).fma(V(2), y)) * (s.value * s.complement)
-    let slope = (power.own * crossEntropySlope(s, y, V(1))).fnma(power.less, turn)
+    let power = power(t.u, s.value * s.complement)
+    let turn = (V(gamma) * l * V(-1).fma(V(2), y)) * power.factors.1
+    let slope = (power.own * crossEntropySlope(s, y, V(1))).fnma(power.factors.0, turn)
     return (t.alpha * power.own * l, t.alpha * slope)
 }
 
@@ -119,7 +123,7 @@ func focal<V: Vector>(
         map(out, n) { i in
             let p = V.load(p, i)
             let t = focalTerms(p, V(1) - p, V.load(y, i), V(positive), V(negative))
-            return t.alpha * power(t.u).own * V.load(l, i)
+            return t.alpha * power(t.u, V(0)).own * V.load(l, i)
         }
     }
 }
@@ -138,9 +142,9 @@ func focalGradient<V: Vector>(
                 let q = V(1) - p
                 let t = focalTerms(p, q, y, V(positive), V(negative))
                 let slope = (p - y) / V.max(V(1e-12), p * q)
-                let turn = V(gamma) * V.load(l, i) * V(-1).fma(V(2), y)
-                let power = power(t.u)
-                return (c * w(i)) * (t.alpha * (power.own * slope).fnma(power.less, turn))
+                let power = power(t.u, V.load(l, i))
+                let turn = (V(gamma) * V(-1).fma(V(2), y)) * power.factors.1
+                return (c * w(i)) * (t.alpha * (power.own * slope).fnma(power.factors.0, turn))
             }
         }
     }

@@ -304,6 +304,21 @@ def test_focal_options_at_the_call():
     )
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.01, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("dtype, least", [(np.float32, 88), (np.float64, 709)])
+def test_subnormal_probabilities(gamma, dtype, least):
+    """Of a pixel that is certain and right: u^(gamma - 1) overflows, u^gamma times what is divided by u does not."""
+    x = -np.linspace(least, 1.06 * least, 64).reshape(1, 1, 8, 8).astype(dtype)
+    loss = segloss.FocalLoss(variant="paper", alpha=-1, gamma=gamma, reduction="sum")
+    p = np.exp(x.astype(np.longdouble))
+    want = p**gamma * p * (1 + gamma)  # CE is p, and 1 - p is 1
+    for sign, target in ((1, np.zeros_like(x)), (-1, np.ones_like(x))):
+        grad = loss.value_and_grad(sign * x, target)[1]
+        # The power's exponent is rounded, and so are results below the smallest normal number.
+        rounded = np.finfo(dtype).eps * 2 * (2 + gamma * abs(x)) * want + 4 * np.finfo(dtype).smallest_subnormal
+        assert (abs(sign * grad - want) <= rounded).all()
+
+
 def test_gamma_zero_is_cross_entropy():
     x, y, _ = drawn(SMALL)
     want, wanted = segloss.BCELoss().value_and_grad(x, y)
